@@ -1,0 +1,1 @@
+"""Parlando speaks in a voice it has heard for three seconds."""

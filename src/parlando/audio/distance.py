@@ -1,0 +1,73 @@
+"""Differentiable distances between waveforms, measured on spectra."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from parlando.audio.spectrogram import compress, mel_filterbank, stft
+
+
+def multi_resolution_mel_distance(
+    produced: Tensor,
+    reference: Tensor,
+    rate_hz: int,
+    windows: Sequence[int] = (256, 512, 1024, 2048),
+    mels: Sequence[int] = (20, 40, 80, 160),
+) -> Tensor:
+    """Average the L1 distance of log-mel spectra over several window lengths.
+
+    Source: Kumar et al. 2023 (DAC), section 3.3, with fewer windows.
+
+    Args:
+        produced: ``(B, S)``.
+        reference: ``(B, S)``.
+        rate_hz: sampling rate of both.
+        windows: STFT lengths in samples, each a multiple of four; the hop is a quarter.
+        mels: mel bands for each window.
+
+    Returns:
+        scalar, in nepers (1 neper is 8.7 dB).
+    """
+    total = produced.new_zeros(())
+    for window, count in zip(windows, mels, strict=True):
+        bank = mel_filterbank(rate_hz, window, count).to(produced)
+        first, second = (
+            (bank @ _quarter_hop_stft(wave, window).abs()).clamp_min(1e-4).log()
+            for wave in (produced, reference)
+        )
+        total = total + (first - second).abs().mean()
+    return total / len(windows)
+
+
+def compressed_complex_distance(
+    produced: Tensor,
+    reference: Tensor,
+    windows: Sequence[int] = (320, 640),
+    power: float = 0.3,
+) -> Tensor:
+    """Average the L1 distance of power-compressed complex spectra: phase and magnitude both count.
+
+    Source: the compressed loss of Ephrat et al. 2018, with L1 for L2.
+
+    Args:
+        produced: ``(B, S)``.
+        reference: ``(B, S)``.
+        windows: STFT lengths in samples; the hop is a quarter.
+        power: magnitude exponent.
+
+    Returns:
+        scalar.
+    """
+    total = produced.new_zeros(())
+    for window in windows:
+        first, second = (
+            compress(_quarter_hop_stft(wave, window), power) for wave in (produced, reference)
+        )
+        total = total + (first - second).abs().mean()
+    return total / len(windows)
+
+
+def _quarter_hop_stft(waveform: Tensor, window: int) -> Tensor:
+    hop = window // 4
+    whole = waveform[..., : waveform.shape[-1] // hop * hop]
+    return stft(whole, window, hop) * (2.0 / window)

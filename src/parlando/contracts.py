@@ -1,0 +1,144 @@
+"""Nouns and protocols that two packages share, and the error tree.
+
+Nothing here imports another part of Parlando.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Generator, Tensor, nn
+
+
+class ParlandoError(Exception):
+    """An error that a person can act on; its text is one line: what was got, expected, to do."""
+
+
+class ConfigError(ParlandoError):
+    """A configuration, option or recipe is not valid."""
+
+
+class AudioError(ParlandoError):
+    """A sound file cannot be read or written, or holds no usable sound."""
+
+
+class TextError(ParlandoError):
+    """A text holds nothing that can be spoken, or a symbol is unknown."""
+
+
+class PromptError(ParlandoError):
+    """A voice prompt is not usable."""
+
+
+class CheckpointError(ParlandoError):
+    """A checkpoint or released weight is missing, damaged, or of another kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeakOptions:
+    """Options of one synthesis call; every system reads those that apply to it."""
+
+    steps: int = 12
+    """Network evaluations of the sampler, at least 1."""
+    solver: str = "dpm"
+    """``dpm`` (exponential, second order), ``euler`` (the paper's ODE) or ``sde``."""
+    speed: float = 1.0
+    """Speaking rate relative to the predicted one, 0.25 to 4."""
+    duration_seconds: float | None = None
+    """Total length to fit; replaces ``speed``."""
+    guidance: float = 0.0
+    """Classifier-free guidance strength on the prompt; 0 switches it off."""
+    temperature: float = 1.0 / 1.2
+    """Standard deviation of the initial noise (NaturalSpeech 2: 1/1.2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """What a system renders for one piece of text.
+
+    ``samples`` is ``(S,)`` float32 in [-1, 1]; ``durations_frames[n]`` is the length of
+    ``symbols[n]``; ``f0_hz`` is ``(T,)``, zero where unvoiced.
+    """
+
+    samples: "np.ndarray"
+    symbols: tuple[str, ...]
+    durations_frames: tuple[int, ...]
+    f0_hz: "np.ndarray"
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Waveform to code stacks and continuous latents, and back."""
+
+    rate_hz: int
+    hop_samples: int
+
+    def encode(self, waveform: "Tensor") -> "Tensor":
+        """Map ``(B, S)`` to codes ``(B, Q, T)`` int64."""
+
+    def embed(self, codes: "Tensor") -> "Tensor":
+        """Sum the codebook vectors: ``(B, Q, T)`` to the latent ``(B, T, D)``."""
+
+    def decode(self, latent: "Tensor") -> "Tensor":
+        """Map the latent ``(B, T, D)`` to a waveform ``(B, T * hop)``."""
+
+
+class Synthesizer(Protocol):
+    """A text-to-speech system below the level of texts: symbols and a prompt to samples."""
+
+    name: str
+    rate_hz: int
+    hop_samples: int
+
+    def encode_prompt(self, waveform: "Tensor") -> Any:
+        """Turn a prompt ``(S,)`` at ``rate_hz`` into whatever the system conditions on."""
+
+    def render(
+        self, symbols: Sequence[str], prompt: Any, options: SpeakOptions, generator: "Generator"
+    ) -> Utterance:
+        """Speak one piece of text, given as vocabulary symbols."""
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """What one phase of an objective returns.
+
+    ``losses`` are weighted scalars that the loop sums and differentiates; ``logs`` are detached
+    figures to record; ``carry`` is handed to the next phase of the same step.
+    """
+
+    losses: "Mapping[str, Tensor]"
+    logs: Mapping[str, float] = field(default_factory=dict)
+    carry: Any = None
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What is trained: a module whose forward computes the losses of one phase.
+
+    A plain model has one phase; a GAN has ``("generator", "discriminator")``. An objective is a
+    ``torch.nn.Module``, so that distributed wrappers see every forward pass.
+    """
+
+    phases: tuple[str, ...]
+
+    def parameters_of(self, phase: str) -> "list[nn.Parameter]":
+        """Return the parameters that this phase's optimizer steps."""
+
+    def forward(self, phase: str, batch: Mapping[str, Any], step: int, carry: Any) -> PhaseResult:
+        """Compute the losses of ``phase`` on ``batch``."""
+
+    def trained(self) -> "nn.Module":
+        """Return the module whose weights are released, and averaged by EMA."""
+
+
+class BatchSource(Protocol):
+    """Batches as a pure function of the step, so that training resumes bit for bit."""
+
+    def batch(self, step: int, rank: int, world: int) -> dict[str, Any]:
+        """Return the training batch of ``step`` for process ``rank`` of ``world``."""
+
+    def validation(self) -> Iterator[dict[str, Any]]:
+        """Yield the fixed validation batches."""
