@@ -1,0 +1,1 @@
+"""Writing to symbols: spoken form, long texts in pieces, phones, their ids."""
