@@ -5,6 +5,7 @@ them can use the rest.
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -351,7 +352,7 @@ def _without_short_runs(flags: np.ndarray, *, value: bool, minimum: int) -> np.n
     edges = np.flatnonzero(np.diff(flags)) + 1
     bounds = np.concatenate([[0], edges, [len(flags)]])
     result = flags.copy()
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds):
         at_end = start == 0 or stop == len(flags)
         if stop - start < minimum and flags[start] == value and not (at_end and not value):
             result[start:stop] = not value
