@@ -1,0 +1,1 @@
+"""Corpora to batches: readers, the prepared store, and batch sources."""

@@ -162,9 +162,11 @@ class PreparedCorpus:
         """
         for stage in stages:
             if stage not in self.stages:
+                option = {"alignment": "align"}.get(stage, stage)
                 raise ConfigError(
-                    f"{self.folder}: has no '{stage}', only {', '.join(self.stages)}; "
-                    f"run 'parlando prepare' with that stage"
+                    f"{self.folder}: the {stage} stage is not prepared, only "
+                    f"{', '.join(self.stages) or 'nothing'}; run 'parlando prepare --stages "
+                    f"{option}'"
                 )
 
     def select(
@@ -282,9 +284,7 @@ def _read_waveform(file: Any, row: Row, hop: int) -> Tensor:
 
 def _read_codes(file: Any, row: Row, hop: int) -> Tensor:
     stop = row["start_frame"] + row["n_frames"]
-    return torch.from_numpy(
-        file.get_slice("codes")[:, row["start_frame"] : stop].astype(np.int64)
-    )
+    return torch.from_numpy(file.get_slice("codes")[:, row["start_frame"] : stop].astype(np.int64))
 
 
 _PARTS: dict[str, tuple[str, Callable[[Any, Row, int], Tensor]]] = {

@@ -1,0 +1,100 @@
+"""New voices from recorded ones: pitch and formants move together, tempo apart from them.
+
+Resampling by a factor shifts pitch and formants alike, which is what a longer or shorter vocal
+tract with other vocal folds does, and loses nothing but bandwidth; a vocoder's analysis and
+resynthesis would teach the codec and the voice model its own sound.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from parlando.audio.waveform import resample
+
+LOWEST_FACTOR = 0.85
+HIGHEST_FACTOR = 1.18
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voice:
+    """How a new voice differs from the recorded one."""
+
+    name: str
+    """Suffix of the new speaker's name and of its utterances' ids."""
+    factor: float
+    """Ratio of pitch and formants to the recorded ones."""
+    tempo: float
+    """Speaking rate relative to the recorded one."""
+
+
+def voices_of(speaker: str, count: int) -> list[Voice]:
+    """Draw the new voices of a speaker, the same ones for all its recordings and on every run.
+
+    Factors lie on both sides of 1 in turn, between 1.06 and 1.18 or 0.85 and 0.94, since a smaller
+    step is heard as the same person; tempo within 8 %.
+
+    Args:
+        speaker: name of the recorded speaker.
+        count: number of voices.
+    """
+    voices = []
+    for index in range(count):
+        digest = hashlib.sha256(f"{speaker}/{index}".encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        raised = (len(speaker) + index) % 2
+        low, high = (1.06, HIGHEST_FACTOR) if raised else (LOWEST_FACTOR, 0.94)
+        factor, tempo = rng.uniform(low, high), rng.uniform(0.92, 1.08)
+        voices.append(Voice(name=f"v{index + 1}", factor=round(factor, 3), tempo=round(tempo, 3)))
+    return voices
+
+
+def change_voice(samples: np.ndarray, rate_hz: int, voice: Voice) -> np.ndarray:
+    """Speak a recording in a new voice.
+
+    Args:
+        samples: ``(S,)``.
+        rate_hz: sampling rate.
+        voice: the new voice.
+
+    Returns:
+        ``(S / tempo,)``, about, float32.
+    """
+    shifted = resample(samples, rate_hz * voice.factor, rate_hz)
+    return stretch_time(shifted, rate_hz, voice.factor / voice.tempo)
+
+
+def stretch_time(samples: np.ndarray, rate_hz: int, ratio: float) -> np.ndarray:
+    """Change duration and keep pitch, by overlap-add of similar waveforms.
+
+    Source: Verhelst and Roelands 1993 (WSOLA), 30 ms windows, search of 8 ms to both sides.
+
+    Args:
+        samples: ``(S,)``.
+        rate_hz: sampling rate.
+        ratio: new length over old, 0.5 to 2.
+
+    Returns:
+        ``(round(S * ratio),)`` float32.
+    """
+    length = round(len(samples) * ratio)
+    half = round(rate_hz * 0.015)
+    reach = round(rate_hz * 0.008)
+    if length == len(samples) or len(samples) < 4 * half:
+        return np.resize(samples, length).astype(np.float32) if length else samples[:0]
+    window = 0.5 - 0.5 * np.cos(np.pi * np.arange(2 * half) / half)
+    source = np.pad(samples.astype(np.float64), (half + reach, 3 * half + 2 * reach))
+    count = length // half + 2
+    output = np.zeros((count + 1) * half)
+    position = 0
+    for index in range(count):
+        ideal = min(round(index * half / ratio), len(samples))
+        start = half + reach + ideal - half
+        if index:
+            # What would have followed the last piece naturally; the best match continues it.
+            natural = source[position + half : position + 3 * half]
+            region = source[start - reach : start + reach + 2 * half]
+            start += int(np.argmax(np.correlate(region, natural, "valid"))) - reach
+        output[index * half : index * half + 2 * half] += source[start : start + 2 * half] * window
+        position = start
+    return output[half : half + length].astype(np.float32)
