@@ -52,7 +52,7 @@ class Aligner(nn.Module):
         self.symbols = nn.Embedding(classes, match)
         self.context = nn.Conv1d(match, match, 3, padding=1)
         self.register_buffer(
-            "phone_class", torch.tensor(vocabulary.PHONE_CLASS_OF_ID), persistent=False
+            "phone_class", torch.tensor(vocabulary.PHONE_IDS), persistent=False
         )
 
     def features(self, waveform: Tensor) -> Tensor:

@@ -1,0 +1,105 @@
+"""Configuration of NaturalSpeech 2."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class NaturalSpeech2Config:
+    """Shape of NaturalSpeech 2; the defaults are the paper's Table 11 (``paper()``)."""
+
+    latent_width: int = 256
+    """Dimensions D of the codec latent that is diffused."""
+    width: int = 512
+    """Channels of the encoders and of the diffusion network."""
+    heads: int = 8
+    """Attention heads everywhere."""
+    phoneme_layers: int = 6
+    """Transformer layers of the phoneme encoder."""
+    prompt_layers: int = 6
+    """Transformer layers of the speech prompt encoder."""
+    filter_width: int = 2048
+    """Inner channels of their convolutional feed-forward networks."""
+    filter_kernel: int = 9
+    """Kernel of those."""
+    encoder_dropout: float = 0.2
+    """Dropout of both encoders."""
+    predictor_width: int = 512
+    """Channels of the duration and pitch predictors."""
+    predictor_layers: int = 30
+    """Convolutions in each predictor; every third is followed by attention to the prompt."""
+    duration_kernel: int = 3
+    """Kernel of the duration predictor."""
+    pitch_kernel: int = 5
+    """Kernel of the pitch predictor."""
+    predictor_dropout: float = 0.5
+    """Dropout of both predictors."""
+    diffusion_layers: int = 40
+    """WaveNet blocks."""
+    diffusion_kernel: int = 3
+    """Kernel of their convolutions."""
+    diffusion_dilations: tuple[int, ...] = (2,)
+    """Dilations, cycled through."""
+    attend_every: int = 3
+    """Every which WaveNet block attends to the prompt summary."""
+    diffusion_dropout: float = 0.2
+    """Dropout of the diffusion network."""
+    query_tokens: int = 32
+    """Learned queries m that summarise the prompt."""
+    precondition: bool = False
+    """Add the best linear estimate to the network's output (``small``; not in the paper)."""
+    relative_pitch: bool = False
+    """Predict pitch relative to the prompt's mean log-F0 (``small``; not in the paper)."""
+    prompt_in_diffusion: bool = True
+    """Ablation switch: the diffusion network attends to the prompt."""
+    prompt_in_predictors: bool = True
+    """Ablation switch: the duration and pitch predictors attend to the prompt."""
+    query_attention: bool = True
+    """Ablation switch: summarise the prompt by query tokens instead of attending to its frames."""
+
+
+def paper() -> NaturalSpeech2Config:
+    """Return the paper's shape (Table 11)."""
+    return NaturalSpeech2Config()
+
+
+def small() -> NaturalSpeech2Config:
+    """Return the released shape, about nine million parameters."""
+    return NaturalSpeech2Config(
+        latent_width=64,
+        width=192,
+        heads=4,
+        phoneme_layers=3,
+        prompt_layers=2,
+        filter_width=384,
+        filter_kernel=5,
+        encoder_dropout=0.1,
+        predictor_width=128,
+        predictor_layers=6,
+        predictor_dropout=0.2,
+        diffusion_layers=10,
+        diffusion_dilations=(1, 2, 4),
+        diffusion_dropout=0.0,
+        precondition=True,
+        relative_pitch=True,
+    )
+
+
+def tiny() -> NaturalSpeech2Config:
+    """Return a shape for tests."""
+    return NaturalSpeech2Config(
+        latent_width=8,
+        width=16,
+        heads=2,
+        phoneme_layers=1,
+        prompt_layers=1,
+        filter_width=16,
+        filter_kernel=3,
+        encoder_dropout=0.0,
+        predictor_width=16,
+        predictor_layers=3,
+        predictor_dropout=0.0,
+        diffusion_layers=2,
+        diffusion_dilations=(1, 2),
+        diffusion_dropout=0.0,
+        query_tokens=4,
+    )

@@ -1,0 +1,193 @@
+"""What NaturalSpeech 2 learns.
+
+Source: sections 3.2 and 3.3. ``L = L_diffusion + L_duration + L_pitch`` with unit weights; the
+diffusion loss has three terms: data, score, and 0.1 times CE-RVQ.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from parlando.contracts import PhaseResult
+from parlando.generative.diffusion import (
+    VPSchedule,
+    Weighting,
+    ce_rvq_loss,
+    data_loss,
+    normalized_codebooks,
+    score_loss,
+)
+from parlando.systems.naturalspeech2.model import NaturalSpeech2, PromptStates
+
+
+class LatentCodec(Protocol):
+    """What the objective needs of a codec: codebooks and the statistics of their sum."""
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """Map codes ``(B, Q, T)`` to the latent ``(B, T, D)``."""
+
+    def normalize(self, latent: Tensor) -> Tensor:
+        """Scale the latent to zero mean and unit variance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NaturalSpeech2ObjectiveConfig:
+    """Weights and probabilities of the objective."""
+
+    ce_rvq_weight: float = 0.1
+    """Weight of CE-RVQ, the only one the paper states; 0 is the paper's ablation."""
+    ce_rvq_levels: int = 4
+    """Random quantizer levels scored in each step."""
+    ce_rvq_temperature: float = 8.0
+    """Squared distance per nat in CE-RVQ."""
+    score_weighting: Weighting = "min_snr"
+    """Weighting of the score term, see ``score_loss``."""
+    drop_prompt: float = 0.1
+    """Probability of hiding the prompt from the diffusion network, for guidance."""
+
+
+class NaturalSpeech2Objective(nn.Module):
+    """Train all networks of NaturalSpeech 2 on a frozen codec's codes.
+
+    A batch holds ``symbols, symbol_mask, durations`` ``(B, N)``, ``codes`` ``(B, Q, T)``, ``f0``,
+    ``voiced, frame_mask`` ``(B, T)`` and ``prompt_codes`` ``(B, Q, P)``, ``prompt_mask``
+    ``(B, P)``, ``prompt_log_f0`` ``(B,)``.
+
+    Args:
+        model: the networks.
+        codec: gives latents from codes; not trained.
+        codebooks: ``(Q, K, D)`` of that codec.
+        config: weights.
+        schedule: the diffusion process.
+    """
+
+    phases = ("all",)
+    codebooks: Tensor
+
+    def __init__(
+        self,
+        model: NaturalSpeech2,
+        codec: LatentCodec,
+        codebooks: Tensor,
+        config: NaturalSpeech2ObjectiveConfig,
+        schedule: VPSchedule,
+    ):
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.schedule = schedule
+        normalized = normalized_codebooks(codebooks, codec.latent_mean, codec.latent_std)
+        self.register_buffer("codebooks", normalized.clone(), persistent=False)
+
+    def parameters_of(self, phase: str) -> list[nn.Parameter]:
+        """Return the parameters of all networks: there is one phase."""
+        return list(self.model.parameters())
+
+    def trained(self) -> NaturalSpeech2:
+        """Return the networks."""
+        return self.model
+
+    def latent(self, codes: Tensor) -> Tensor:
+        """Return the normalised latent ``(B, T, D)`` of codes ``(B, Q, T)``."""
+        total = self.codebooks[0][codes[:, 0]]
+        for level in range(1, codes.shape[1]):
+            total = total + self.codebooks[level][codes[:, level]]
+        return total
+
+    def forward(
+        self, phase: str, batch: Mapping[str, Any], step: int, carry: Any = None
+    ) -> PhaseResult:
+        """Compute all loss terms of one batch."""
+        t = self.schedule.clip(torch.rand(len(batch["codes"]), device=batch["codes"].device))
+        dropped = torch.rand_like(t) < self.config.drop_prompt
+        losses, logs = self._losses(batch, t, dropped)
+        return PhaseResult(losses=losses, logs=logs)
+
+    @torch.no_grad()
+    def validate(self, batch: Mapping[str, Any]) -> dict[str, float]:
+        """Return the loss terms at evenly spread times, and the data loss without text or prompt.
+
+        The two ablated figures must exceed ``data``: else a condition is not used.
+        """
+        count = len(batch["codes"])
+        t = (torch.arange(count, device=batch["codes"].device) + 0.5) / count
+        kept = torch.zeros_like(t, dtype=torch.bool)
+        generator_state = torch.get_rng_state()
+        figures: dict[str, float] = {}
+        silent = dict(batch, symbols=torch.ones_like(batch["symbols"]))
+        for name, variant, dropped in (
+            ("", batch, kept),
+            ("_without_prompt", batch, ~kept),
+            ("_without_text", silent, kept),
+        ):
+            torch.manual_seed(0)
+            losses, logs = self._losses(variant, t, dropped)
+            if not name:
+                figures |= {key: float(value) for key, value in losses.items()} | logs
+            figures[f"data{name}"] = float(losses["data"])
+        torch.set_rng_state(generator_state)
+        return figures
+
+    def _losses(
+        self, batch: Mapping[str, Any], t: Tensor, dropped: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        model, mask = self.model, batch["frame_mask"]
+        prompt = model.encode_prompt(
+            self.latent(batch["prompt_codes"]), batch["prompt_mask"], batch["prompt_log_f0"]
+        )
+        hidden = model.encode_symbols(batch["symbols"], batch["symbol_mask"])
+        losses = {"duration": self._duration_loss(batch, hidden, prompt)}
+        expanded, _ = model.expand(hidden, batch["durations"])
+        log_f0 = batch["f0"].clamp_min(40.0).log()
+        losses |= self._pitch_losses(batch, expanded, prompt, log_f0)
+        condition = model.condition(expanded, log_f0, batch["voiced"])
+        z0 = self.latent(batch["codes"])
+        z_t = self.schedule.diffuse(z0, t, torch.randn_like(z0))
+        summary = prompt.summary
+        if summary is not None:
+            summary = model.drop_prompt(summary, dropped)
+        z0_hat = model.denoise(
+            z_t, t, condition, summary, mask, self.schedule.mean_scale(t), prompt.summary_mask
+        )
+        losses["data"] = data_loss(z0_hat, z0, mask)
+        losses["score"] = score_loss(
+            z0_hat, z0, t, self.schedule, mask, weighting=self.config.score_weighting
+        )
+        logs: dict[str, float] = {}
+        if self.config.ce_rvq_weight > 0.0:
+            codes = ce_rvq_loss(
+                z0_hat,
+                batch["codes"],
+                self.codebooks,
+                mask,
+                temperature=self.config.ce_rvq_temperature,
+                level_count=self.config.ce_rvq_levels,
+            )
+            losses["ce_rvq"] = self.config.ce_rvq_weight * codes.loss
+            logs["code_accuracy"] = float(codes.accuracy.mean())
+        return losses, logs
+
+    def _duration_loss(
+        self, batch: Mapping[str, Any], hidden: Tensor, prompt: PromptStates
+    ) -> Tensor:
+        mask = batch["symbol_mask"]
+        predicted = self.model.predict_durations(hidden, mask, prompt)
+        return F.l1_loss(predicted[mask], batch["durations"][mask].float().log1p())
+
+    def _pitch_losses(
+        self, batch: Mapping[str, Any], expanded: Tensor, prompt: PromptStates, log_f0: Tensor
+    ) -> dict[str, Tensor]:
+        mask, voiced = batch["frame_mask"], batch["voiced"]
+        predicted, voicing = self.model.predict_pitch(expanded, mask, prompt)
+        real = (mask & voiced).float()
+        # Choice: log-F0 errors are tenths; five times brings them to the scale of the others.
+        error = 5.0 * ((predicted - log_f0).abs() * real).sum() / real.sum().clamp_min(1.0)
+        uv = F.binary_cross_entropy_with_logits(voicing[mask], voiced[mask].float())
+        return {"pitch": error, "voicing": uv}
