@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from parlando.contracts import AudioError
+from parlando.evaluation.similarity import (
+    ResemblyzerEncoder,
+    cosine,
+    halves_similarity,
+    rank_one,
+)
+
+
+def vowel(f0_hz, formants_hz, seconds=2.0, rate_hz=16_000):
+    """A buzzing source through resonances: enough of a voice for a speaker encoder."""
+    time = np.arange(int(seconds * rate_hz)) / rate_hz
+    sound = np.zeros_like(time)
+    for harmonic in range(1, int(4000 / f0_hz)):
+        frequency = harmonic * f0_hz
+        gain = sum(1 / (1 + ((frequency - formant) / 80) ** 2) for formant in formants_hz)
+        sound += gain * np.sin(2 * np.pi * frequency * time)
+    swell = 0.2 + 0.8 * np.sin(2 * np.pi * 2 * time) ** 2
+    return (0.3 * swell * sound / np.abs(sound).max()).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return ResemblyzerEncoder()
+
+
+def test_cosine_ignores_length_and_knows_opposites():
+    vector = np.array([1.0, 2.0, -1.0])
+    assert cosine(vector, 3 * vector) == pytest.approx(1.0)
+    assert cosine(vector, -vector) == pytest.approx(-1.0)
+    assert cosine(np.array([1.0, 0.0]), np.array([0.0, 2.0])) == 0.0
+
+
+def test_rank_one_looks_only_inside_the_group_and_states_chance():
+    gallery = {
+        "anna": np.array([1.0, 0.0, 0.0]),
+        "berta": np.array([0.8, 0.6, 0.0]),
+        "carl": np.array([0.0, 0.0, 1.0]),
+    }
+    groups = {"anna": "female", "berta": "female", "carl": "male"}
+    outputs = [np.array([1.0, 0.1, 0.0]), np.array([1.0, 0.1, 0.0]), np.array([1.0, 0.0, 0.0])]
+    found = rank_one(outputs, ["anna", "berta", "carl"], gallery, groups)
+    assert found.nearest == ("anna", "anna", "carl")
+    assert found.hits == (True, False, True)
+    assert found.accuracy == pytest.approx(2 / 3)
+    assert found.chance == pytest.approx((0.5 + 0.5 + 1.0) / 3)
+    with pytest.raises(ValueError, match="1 outputs and 0 owners"):
+        rank_one(outputs[:1], [], gallery, groups)
+
+
+def test_resemblyzer_finds_a_voice_like_itself_and_not_like_another(encoder):
+    low, high = vowel(100, (500, 1500, 2500)), vowel(260, (800, 1200, 3100))
+    first, second = encoder.embed(low, 16_000), encoder.embed(high, 16_000)
+    assert first.shape == (256,)
+    assert np.linalg.norm(first) == pytest.approx(1.0, abs=1e-5)
+    assert cosine(first, encoder.embed(low, 16_000)) == pytest.approx(1.0)
+    # Level is no part of a voice: the encoder brings quiet speech up.
+    assert cosine(first, encoder.embed(0.01 * low, 16_000)) > 0.98
+    assert halves_similarity(low, 16_000, encoder) > cosine(first, second) + 0.1
+
+
+def test_silence_has_no_voice(encoder):
+    with pytest.raises(AudioError, match="no voice"):
+        encoder.embed(np.zeros(16_000, dtype=np.float32), 16_000)
