@@ -1,0 +1,1 @@
+"""Teaches any objective; knows no codec and no system."""

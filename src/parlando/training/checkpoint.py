@@ -1,0 +1,211 @@
+"""Checkpoints and released weights: folders that are either whole or absent.
+
+A folder holds ``config.json`` (what the weights are), ``weights.safetensors`` (the averaged
+weights) and, to train on, ``state.pt`` (raw weights, optimizers, average). It is written under a
+temporary name and renamed; it is read strictly.
+"""
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from parlando.contracts import CheckpointError
+
+SCHEMA = 1
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "weights.safetensors"
+STATE_NAME = "state.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a checkpoint says about its weights."""
+
+    kind: str
+    """What was trained, for example ``codec``."""
+    config: Mapping[str, Any]
+    """The resolved model configuration, as plain values."""
+    schema: int = SCHEMA
+    """Version of this layout."""
+    step: int = 0
+    """Optimizer steps taken."""
+    minutes: float = 0.0
+    """Wall-clock minutes trained."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """Measured numbers, for example the last validation losses."""
+
+
+def save_checkpoint(
+    folder: Path, card: Card, weights: Mapping[str, Tensor], state: Mapping[str, Any]
+) -> None:
+    """Write a training checkpoint; an older one of the same name is replaced.
+
+    Args:
+        folder: where to; its parents are made.
+        card: what the weights are.
+        weights: the averaged weights, named as in the released module.
+        state: everything else that training on needs; tensors and plain values only.
+    """
+
+    def write(partial: Path) -> None:
+        _write_weights(partial, card, weights)
+        torch.save(dict(state), partial / STATE_NAME)
+
+    _write_folder(folder, write)
+
+
+def save_release(folder: Path, module: nn.Module, card: Card, half: bool = True) -> None:
+    """Write a module's weights without anything that only training needs.
+
+    Args:
+        folder: where to; its parents are made.
+        module: the module with the weights to release.
+        card: what the weights are.
+        half: store floats in half precision where they fit its range.
+    """
+    weights = module.state_dict()
+    if half:
+        weights = {name: _halved(tensor) for name, tensor in weights.items()}
+    _write_folder(folder, lambda partial: _write_weights(partial, card, weights))
+
+
+def read_card(folder: Path, kind: str | None = None) -> Card:
+    """Read what a checkpoint holds.
+
+    Args:
+        folder: a checkpoint or released weights.
+        kind: the kind that is wanted; none accepts any.
+
+    Raises:
+        CheckpointError: the folder is missing or damaged, or of another schema or kind.
+    """
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder}: not a checkpoint, it has no {CONFIG_NAME}; give a folder that has one"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        schema = content["schema"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path}: damaged ({error!r}); take another checkpoint") from error
+    if schema != SCHEMA:
+        raise CheckpointError(f"{path}: got schema {schema}, expected {SCHEMA}; convert or retrain")
+    try:
+        card = Card(**content)
+    except TypeError as error:
+        raise CheckpointError(f"{path}: damaged ({error}); take another checkpoint") from error
+    if kind is not None and card.kind != kind:
+        raise CheckpointError(f"{folder}: got weights of '{card.kind}', expected '{kind}'")
+    return card
+
+
+def load_weights(folder: Path, module: nn.Module) -> None:
+    """Load averaged or released weights into a module; half precision becomes its own precision.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or its tensors are not the module's.
+    """
+    path = folder / WEIGHTS_NAME
+    try:
+        weights = load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: missing; give a whole checkpoint folder") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: damaged or cut short ({error}); copy or train it again"
+        ) from error
+    check_tensors(weights, module.state_dict(), str(path))
+    module.load_state_dict(weights, strict=True)
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """Read the training state of a checkpoint, onto the CPU.
+
+    Raises:
+        CheckpointError: the file is missing or damaged; released weights have none.
+    """
+    path = folder / STATE_NAME
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{path}: missing, so training cannot resume; start from it with --init instead"
+        ) from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        raise CheckpointError(
+            f"{path}: damaged or cut short ({reason}); remove this checkpoint to use an older one"
+        ) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: got a {type(state).__name__}, expected a training state")
+    return state
+
+
+def check_tensors(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str) -> None:
+    """Refuse tensors whose names or shapes are not the expected ones.
+
+    Raises:
+        CheckpointError: names the first difference.
+    """
+    for title, names in (
+        ("lacks", expected.keys() - got.keys()),
+        ("has unknown", got.keys() - expected.keys()),
+    ):
+        if names:
+            raise CheckpointError(
+                f"{where}: {title} {len(names)} of the {len(expected)} expected tensors, first "
+                f"'{min(names)}'; it is of another configuration"
+            )
+    for name, tensor in expected.items():
+        if got[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{where}: '{name}' has shape {tuple(got[name].shape)}, expected "
+                f"{tuple(tensor.shape)}; it is of another configuration"
+            )
+
+
+def _write_weights(folder: Path, card: Card, weights: Mapping[str, Tensor]) -> None:
+    text = json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n"
+    (folder / CONFIG_NAME).write_text(text, encoding="utf-8")
+    # Clones, because safetensors refuses tensors that share memory, as tied layers do.
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+    save_file(plain, folder / WEIGHTS_NAME)
+
+
+def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary folder beside ``folder``, then swap it in."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial")
+    replaced = folder.with_name(f".{folder.name}.replaced")
+    for leftover in (partial, replaced):  # of a run that was killed while writing
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir()
+    try:
+        write(partial)
+        if folder.exists():
+            os.rename(folder, replaced)
+        os.rename(partial, folder)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written ({error}); check the disk") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.to(torch.float16)
+    # Counters and scales beyond half precision's 65,504 would become infinite.
+    return half if bool(half.isfinite().all()) else tensor.to(torch.float32)

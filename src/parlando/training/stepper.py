@@ -1,0 +1,154 @@
+"""One optimizer step of any objective: its phases, on one process or many."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any, cast
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, send_to_device
+from torch import Tensor, nn
+
+from parlando.contracts import Objective
+from parlando.training.checkpoint import check_tensors
+from parlando.training.config import TrainConfig
+from parlando.training.optimization import WeightAverage, adamw, only_trainable, stepped_parameters
+
+Batch = dict[str, Any]
+
+
+class Stepper:
+    """An objective with its optimizers and weight average: all that a step changes.
+
+    A step draws its noise from its own number, so that a resumed run repeats it.
+    """
+
+    def __init__(self, objective: nn.Module, config: TrainConfig) -> None:
+        """Prepare an objective for this process, the launcher's settings included."""
+        self._config = config
+        # Parts may be skipped at random (guidance, quantizer dropout), and phases use but a part.
+        wrapper = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self.accelerator = Accelerator(
+            mixed_precision="no",  # the config alone decides: autocast is entered below
+            cpu=config.device == "cpu",
+            kwargs_handlers=[wrapper],
+        )
+        self.module = objective
+        self.objective = cast(Objective, objective)
+        self._freeze_unstepped()
+        optimizers = [adamw(self.objective.parameters_of(p), config) for p in self.objective.phases]
+        self._wrapped, *optimizers = self.accelerator.prepare(objective, *optimizers)
+        self._optimizers = dict(zip(self.objective.phases, optimizers, strict=True))
+        self.average = WeightAverage(self.objective.trained(), config.ema_decay)
+
+    def take(self, step: int, batches: list[Batch], rate: float) -> tuple[bool, dict[str, Tensor]]:
+        """Run all phases of a step, then whatever follows the optimizers.
+
+        A phase whose gradient is not finite leaves its parameters alone.
+
+        Args:
+            step: steps already taken.
+            batches: the micro-batches of this process.
+            rate: the learning rate.
+
+        Returns:
+            Whether all gradients were finite, and the mean of every loss and figure.
+        """
+        batches = send_to_device(batches, self.accelerator.device)
+        carries: list[Any] = [None] * len(batches)
+        figures: dict[str, Tensor] = {}
+        all_finite = True
+        for phase in self.objective.phases:
+            finite, found = self._run_phase(phase, step, batches, carries, rate)
+            all_finite &= finite
+            figures |= found
+        if all_finite:
+            if (after_step := getattr(self.module, "after_step", None)) is not None:
+                self.seed(step, len(self.objective.phases))  # alike in every process
+                after_step(step)
+            self.average.update()
+        return all_finite, figures
+
+    def _run_phase(
+        self, phase: str, step: int, batches: list[Batch], carries: list[Any], rate: float
+    ) -> tuple[bool, dict[str, Tensor]]:
+        """Sum one phase's gradients over the micro-batches and step its optimizer."""
+        optimizer = self._optimizers[phase]
+        parameters = stepped_parameters(optimizer)
+        others = [p for other in self._optimizers.values() for p in stepped_parameters(other)]
+        index = self.objective.phases.index(phase)
+        share = self.accelerator.process_index * len(batches)
+        figures: dict[str, Tensor] = {}
+        with only_trainable(parameters, others):
+            for micro, batch in enumerate(batches):
+                self.seed(step, index, share + micro)
+                last = micro == len(batches) - 1
+                with nullcontext() if last else self.accelerator.no_sync(self._wrapped):
+                    with self.autocast():
+                        result = self._wrapped(phase, batch, step, carries[micro])
+                    losses = {name: loss.float() for name, loss in result.losses.items()}
+                    total = torch.stack(list(losses.values())).sum()
+                    self.accelerator.backward(total / len(batches))
+                carries[micro] = result.carry
+                for name, value in {**losses, **result.logs}.items():
+                    mean = torch.as_tensor(value).detach().float() / len(batches)
+                    figures[name] = figures[name] + mean if name in figures else mean
+        norm = self._clip(parameters)
+        finite = bool(norm.isfinite())
+        if finite:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return finite, {**figures, f"gradient_{phase}": norm}
+
+    def _clip(self, parameters: list[nn.Parameter]) -> Tensor:
+        """Scale the gradients down to the largest allowed norm; return the norm before."""
+        limit = self._config.gradient_clip or float("inf")
+        norm = self.accelerator.clip_grad_norm_(parameters, limit)
+        return torch.as_tensor(norm).detach().float()
+
+    def autocast(self) -> Any:
+        """Return the context of the configured precision for a forward pass."""
+        enabled = self._config.precision == "bf16"
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled)
+
+    def seed(self, step: int, *what: int) -> None:
+        """Make the noise that follows a function of the run's seed and of these numbers."""
+        sequence = np.random.SeedSequence((self._config.seed, step, *what))
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """Return the released module's tensors with averaged parameters."""
+        with self.average.applied():
+            tensors = self.objective.trained().state_dict()
+            return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return raw weights, optimizers and average."""
+        return {
+            "objective": self.module.state_dict(),
+            "optimizers": {name: o.state_dict() for name, o in self._optimizers.items()},
+            "average": self.average.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], where: str) -> None:
+        """Take over a state that ``state_dict`` returned.
+
+        Raises:
+            CheckpointError: the state belongs to another objective; ``where`` says which it is.
+        """
+        check_tensors(state["objective"], self.module.state_dict(), where)
+        self.module.load_state_dict(state["objective"], strict=True)
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.average.load_state_dict(state["average"])
+
+    def _freeze_unstepped(self) -> None:
+        """Spare the gradients of parameters that no phase steps."""
+        stepped = {
+            id(p) for phase in self.objective.phases for p in self.objective.parameters_of(phase)
+        }
+        for parameter in self.module.parameters():
+            parameter.requires_grad_(id(parameter) in stepped)
