@@ -37,6 +37,8 @@ class STFTCritic(nn.Module):
         width: channels of the first layer; later ones have 2, 4 and 4 times as many.
     """
 
+    window: Tensor
+
     def __init__(self, window_samples: int, width: int = 8):
         super().__init__()
         self.window_samples = window_samples
@@ -68,7 +70,7 @@ class STFTCritic(nn.Module):
             )
             parts = torch.view_as_real(spectrum)
             # The floor keeps the gradient finite where there is silence.
-            energy = parts.square().sum(-1, keepdim=True) + 1e-6
+            energy = parts.square().sum(-1, keepdim=True) + 1e-8
             return (parts * energy.pow(-0.35)).movedim(-1, 1)
 
 

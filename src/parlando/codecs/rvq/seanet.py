@@ -32,12 +32,12 @@ class Snake(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.log_frequency = nn.Parameter(torch.zeros(channels, 1))
+        self.log_frequency = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, S)`` to ``(B, C, S)``."""
         # In the precision of x: these are the largest activations of the codec.
-        frequency = self.log_frequency.exp().to(x.dtype)
+        frequency = self.log_frequency.exp().to(x.dtype)[:, None]
         return x + (frequency * x).sin().square() / frequency
 
 
