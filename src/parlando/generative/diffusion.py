@@ -1,29 +1,19 @@
-"""Diffusion with a variance-preserving SDE: the process, its losses and its solvers.
+"""Diffusion with a variance-preserving SDE: the process and the losses of a data predictor.
 
-The network is an argument throughout: a :data:`Denoiser` maps a noisy latent and its time to an
-estimate of the clean latent. Time runs from 0 (data) to 1 (noise). Losses and schedule compute in
-float32 whatever the network's precision: the weights span ten orders of magnitude.
+Time runs from 0 (data) to 1 (noise). Losses compute in float32 whatever the network's precision:
+their weights span ten orders of magnitude.
 
 Source: NaturalSpeech 2 (arXiv 2304.09116), section 3.2.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from parlando.contracts import ConfigError
-
-Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""Estimates ``z_0 (B, T, D)`` from ``z_t (B, T, D)`` and times ``t (B,)``."""
-
-Progress = Callable[[int, int], None]
-"""Is told, after each network evaluation, how many are done and how many there will be."""
 
 Weighting = Literal["paper", "noise", "min_snr"]
 """How :func:`score_loss` weighs a time."""
@@ -245,7 +235,7 @@ def ce_rvq_loss(
         residual = z0_hat[mask].float()
         real_codes = codes.transpose(1, 2)[mask]
         frames = max(len(residual), 1)
-        loss = residual.sum() * 0.0
+        loss = residual.new_zeros(())
         accuracies = []
         for level in range(levels[-1] + 1):
             book, target = codebooks[level], real_codes[:, level]
@@ -276,260 +266,6 @@ def normalized_codebooks(codebooks: Tensor, mean: Tensor, std: Tensor) -> Tensor
     """
     scaled = codebooks / std
     return torch.cat([scaled[:1] - mean / std, scaled[1:]])
-
-
-class Solver(Protocol):
-    """Carries a latent from noise to data with one network evaluation per step."""
-
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        noise: Tensor,
-        schedule: VPSchedule,
-        steps: int,
-        *,
-        generator: Generator | None = None,
-        progress: Progress | None = None,
-    ) -> Tensor:
-        """Return ``z_0 (B, T, D)`` for the latent ``noise (B, T, D)`` at time 1.
-
-        ``steps`` is at least 1; ``generator`` feeds stochastic solvers only.
-        """
-
-
-def euler_ode(
-    denoiser: Denoiser,
-    noise: Tensor,
-    schedule: VPSchedule,
-    steps: int = 150,
-    *,
-    generator: Generator | None = None,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Integrate the probability-flow ODE from time 1 to 0 with uniform Euler steps.
-
-    Source: NaturalSpeech 2, section 3.2: ``dz = -(z + score) beta / 2 dt``, 150 steps. See
-    :class:`Solver` for the arguments.
-    """
-    times = torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64)
-    return _follow_euler(_counted(denoiser, steps, progress), noise, schedule, times)
-
-
-def reverse_sde(
-    denoiser: Denoiser,
-    noise: Tensor,
-    schedule: VPSchedule,
-    steps: int = 150,
-    *,
-    generator: Generator | None = None,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Integrate the reverse SDE from time 1 to 0 with uniform Euler-Maruyama steps.
-
-    Source: NaturalSpeech 2, section 3.2: ``dz = -(z/2 + score) beta dt + sqrt(beta) dw``. Choice:
-    the last step adds no noise, since nothing after it would remove it. See :class:`Solver` for
-    the arguments.
-    """
-    denoiser = _counted(denoiser, steps, progress)
-    width = 1.0 / steps
-    z = noise
-    for step in range(steps, 0, -1):
-        t = _times(step * width, z)
-        score = schedule.score(denoiser(z, t), z, t)
-        rate = schedule.beta(t)[:, None, None] * width
-        z = z + rate * (0.5 * z + score)
-        if step > 1:
-            z = z + rate.sqrt() * _draw_normal(z.shape, generator, z.device)
-    return z
-
-
-def dpm_solver_plus_plus(
-    denoiser: Denoiser,
-    noise: Tensor,
-    schedule: VPSchedule,
-    steps: int = 12,
-    *,
-    generator: Generator | None = None,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Integrate the probability-flow ODE with the exponential multistep method DPM-Solver++(2M).
-
-    Source: Lu et al. 2022 (arXiv 2211.01095), algorithm 2, on the times of :func:`_exponential
-    _grid`. The last step, to time 0, returns the network's estimate. See :class:`Solver` for the
-    arguments.
-    """
-    times = _exponential_grid(schedule, steps)
-    return _follow_exponential(_counted(denoiser, steps, progress), noise, schedule, times)
-
-
-SOLVERS: Mapping[str, Solver] = MappingProxyType(
-    {"dpm": dpm_solver_plus_plus, "euler": euler_ode, "sde": reverse_sde}
-)
-"""The solvers by the names that users type."""
-
-
-@torch.no_grad()
-def sample(
-    denoiser: Denoiser,
-    shape: Sequence[int],
-    schedule: VPSchedule,
-    *,
-    solver: str = "dpm",
-    steps: int = 12,
-    temperature: float = 1.0 / 1.2,
-    generator: Generator | None = None,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
-) -> Tensor:
-    """Draw noise and carry it to data.
-
-    Args:
-        denoiser: the network with its condition bound.
-        shape: ``(B, T, D)``.
-        schedule: the process that the network was trained on.
-        solver: a key of :data:`SOLVERS`.
-        steps: network evaluations, at least 1.
-        temperature: standard deviation of the initial noise; NaturalSpeech 2 takes 1/1.2.
-        generator: draws the noise, on its own device, so that a seed means the same everywhere.
-        device: where to sample.
-        progress: is told after each network evaluation.
-
-    Returns:
-        ``(B, T, D)`` float32.
-
-    Raises:
-        ConfigError: the solver is unknown, or ``steps`` is below 1.
-    """
-    if solver not in SOLVERS:
-        raise ConfigError(f"solver is {solver!r}; use one of {', '.join(SOLVERS)}")
-    _check_steps(steps)
-    noise = temperature * _draw_normal(shape, generator, device)
-    return SOLVERS[solver](denoiser, noise, schedule, steps, generator=generator, progress=progress)
-
-
-@torch.no_grad()
-def encode_ode(
-    denoiser: Denoiser,
-    z0: Tensor,
-    schedule: VPSchedule,
-    *,
-    steps: int = 150,
-    solver: str = "dpm",
-    progress: Progress | None = None,
-) -> Tensor:
-    """Integrate the probability-flow ODE from data to noise: which noise would yield ``z0``?
-
-    The same solver at the same number of steps takes the result back to ``z0``, up to its error.
-
-    Source: NaturalSpeech 2, section 4.3 and appendix (voice conversion), which uses ``euler``.
-
-    Args:
-        denoiser: the network with the *source* condition bound.
-        z0: ``(B, T, D)``.
-        schedule: the process that the network was trained on.
-        steps: network evaluations, at least 1.
-        solver: ``dpm`` or ``euler``; an SDE has no way back.
-        progress: is told after each network evaluation.
-
-    Returns:
-        ``(B, T, D)``, ``z_1``.
-
-    Raises:
-        ConfigError: the solver is neither of these, or ``steps`` is below 1.
-    """
-    _check_steps(steps)
-    denoiser = _counted(denoiser, steps, progress)
-    if solver == "euler":
-        times = torch.linspace(0.0, 1.0, steps + 1, dtype=torch.float64)
-        return _follow_euler(denoiser, z0, schedule, times)
-    if solver == "dpm":
-        # The first of these intervals, next to the data, costs no evaluation.
-        times = _exponential_grid(schedule, steps + 1).flip(0)
-        return _follow_exponential(denoiser, z0, schedule, times)
-    raise ConfigError(f"solver is {solver!r}; encoding can use 'dpm' or 'euler'")
-
-
-def _follow_euler(denoiser: Denoiser, z: Tensor, schedule: VPSchedule, times: Tensor) -> Tensor:
-    """Take Euler steps of the probability-flow ODE along ``times``, up or down."""
-    for start, end in pairwise(times.tolist()):
-        # The noisier end of the interval, either way: the score is singular at time 0, and
-        # encoding then retraces the very steps of decoding.
-        t = _times(max(start, end), z)
-        score = schedule.score(denoiser(z, t), z, t)
-        z = z - 0.5 * (end - start) * schedule.beta(t)[:, None, None] * (z + score)
-    return z
-
-
-def _exponential_grid(schedule: VPSchedule, steps: int) -> Tensor:
-    """Return ``steps + 1`` times from 1 to 0, uniform in log-SNR but for the last interval.
-
-    Log-SNR is infinite at 0. The last interval starts at ``1 / steps^2``, where replacing the
-    flow by the network's estimate costs an error proportional to the variance, thus of second
-    order in ``steps`` like the method's own.
-    """
-    ends = schedule.clip(torch.tensor([1.0, steps**-2.0], dtype=torch.float64))
-    first, last = schedule.log_snr(ends).tolist()
-    grid = schedule.time_of_log_snr(torch.linspace(first, last, steps, dtype=torch.float64))
-    return torch.cat([grid, grid.new_zeros(1)])
-
-
-def _follow_exponential(
-    denoiser: Denoiser, z: Tensor, schedule: VPSchedule, times: Tensor
-) -> Tensor:
-    """Take DPM-Solver++(2M) steps of the probability-flow ODE along ``times``, up or down."""
-    rho = schedule.mean_scale(times).tolist()
-    sigma = schedule.standard_deviation(times).tolist()
-    # Half the log-SNR is the variable in which the linear part of the flow is exact.
-    half_log_snr = (0.5 * schedule.log_snr(times)).tolist()
-    previous = None
-    width_before = 0.0
-    for index, (start, end) in enumerate(pairwise(times.tolist())):
-        if start == 0.0:
-            continue  # Nothing to follow: the flow leaves the data unchanged to first order.
-        estimate = denoiser(z, _times(start, z))
-        width = half_log_snr[index + 1] - half_log_snr[index]
-        target = estimate
-        if previous is not None and end > 0.0:
-            target = estimate + 0.5 * width / width_before * (estimate - previous)
-        shrink = sigma[index + 1] / sigma[index]
-        z = shrink * z + (rho[index + 1] - rho[index] * shrink) * target
-        previous, width_before = estimate, width
-    return z
-
-
-def _counted(denoiser: Denoiser, steps: int, progress: Progress | None) -> Denoiser:
-    """Wrap a denoiser to report each evaluation out of ``steps``."""
-    if progress is None:
-        return denoiser
-    done = 0
-
-    def evaluate(z_t: Tensor, t: Tensor) -> Tensor:
-        nonlocal done
-        estimate = denoiser(z_t, t)
-        done += 1
-        progress(done, steps)
-        return estimate
-
-    return evaluate
-
-
-def _times(t: float, z: Tensor) -> Tensor:
-    """Return ``t``, clipped, for every item of ``z``: ``(B,)``."""
-    clipped = min(max(t, EARLIEST_TIME), 1.0 - EARLIEST_TIME)
-    return z.new_full((z.shape[0],), clipped)
-
-
-def _check_steps(steps: int) -> None:
-    if steps < 1:
-        raise ConfigError(f"steps is {steps}; use at least 1")
-
-
-def _draw_normal(
-    shape: Sequence[int], generator: Generator | None, device: torch.device | str
-) -> Tensor:
-    """Draw float32 standard normal noise where the generator lives, and move it."""
-    source = device if generator is None else generator.device
-    return torch.randn(tuple(shape), generator=generator, device=source).to(device)
 
 
 def _draw_levels(total: int, count: int | None, generator: Generator | None) -> tuple[int, ...]:

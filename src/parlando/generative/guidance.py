@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from parlando.contracts import ConfigError
-from parlando.generative.diffusion import Denoiser
+from parlando.generative.solvers import Denoiser
 
 
 def guide(
@@ -62,7 +62,7 @@ def guided_denoiser(
         mask: as in :func:`guide`.
 
     Returns:
-        a denoiser for the samplers of :mod:`parlando.generative.diffusion`.
+        a denoiser for the samplers of :mod:`parlando.generative.solvers`.
     """
     if strength == 0.0:
         return conditional
