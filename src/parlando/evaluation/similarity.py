@@ -94,7 +94,8 @@ class ResemblyzerEncoder:
     """GE2E speaker encoder with the weights that the ``resemblyzer`` package bundles, on the CPU.
 
     Preparation, by the package's own ``preprocess_wav``: 16 kHz, level raised to -30 dBFS where
-    it is below, silences cut down by a voice detector. The embedding is the normalised mean over
+    it is below (louder speech stays as it is, and the features are not logarithmic: level counts
+    a little), silences cut down by a voice detector. The embedding is the normalised mean over
     windows of 1.6 s. No entry is negative, so that even unlike voices score far above zero.
     """
 
