@@ -1,0 +1,63 @@
+"""Laws of classifier-free guidance."""
+
+import pytest
+import torch
+
+from parlando.contracts import ConfigError
+from parlando.generative.diffusion import VPSchedule
+from parlando.generative.guidance import guide, guided_denoiser
+from parlando.generative.solvers import sample
+
+
+@pytest.fixture
+def pair():
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(2, 6, 3, generator=generator) for _ in range(2))
+
+
+def test_strength_zero_is_the_conditional_prediction(pair):
+    assert torch.equal(guide(*pair, 0.0), pair[0])
+    assert torch.equal(guide(*pair, 0.0, rescale=1.0), pair[0])
+
+
+def test_guidance_extrapolates_along_the_difference(pair):
+    conditional, unconditional = pair
+    torch.testing.assert_close(guide(*pair, 2.0), 3 * conditional - 2 * unconditional)
+
+
+def test_full_rescale_restores_the_deviation_of_each_item(pair):
+    rescaled = guide(*pair, 3.0, rescale=1.0)
+    torch.testing.assert_close(rescaled.std(dim=(1, 2)), pair[0].std(dim=(1, 2)))
+    half = guide(*pair, 3.0, rescale=0.5)
+    torch.testing.assert_close(half, 0.5 * (guide(*pair, 3.0) + rescaled))
+
+
+def test_rescale_ignores_padding(pair):
+    mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    alone = guide(pair[0][1:, :4], pair[1][1:, :4], 3.0, rescale=0.7)
+    loud = [value.clone() for value in pair]
+    loud[0][1, 4:] = 100.0
+    torch.testing.assert_close(guide(*loud, 3.0, rescale=0.7, mask=mask)[1:, :4], alone)
+
+
+def test_a_constant_prediction_survives_rescaling():
+    constant = torch.ones(1, 4, 2)
+    assert guide(constant, constant, 2.0, rescale=1.0).isfinite().all()
+
+
+def test_rescale_is_checked(pair):
+    with pytest.raises(ConfigError, match="from 0 to 1"):
+        guide(*pair, 1.0, rescale=1.5)
+
+
+def test_a_guided_denoiser_samples_the_guided_estimate():
+    guided = guided_denoiser(lambda z, t: z * 0 + 1.0, lambda z, t: z * 0 + 0.25, 2.0)
+    produced = sample(guided, (1, 3, 2), VPSchedule(), steps=4)
+    torch.testing.assert_close(produced, torch.full((1, 3, 2), 2.5))
+
+
+def test_strength_zero_costs_nothing():
+    def conditional(z, t):
+        return z
+
+    assert guided_denoiser(conditional, lambda z, t: z, 0.0) is conditional
