@@ -1,0 +1,134 @@
+"""Voice prompts for training: a piece cut out of the utterance, or other speech of its speaker."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parlando.contracts import ConfigError
+from parlando.data.store import PreparedCorpus
+
+Item = dict[str, Tensor]
+_DEFAULT_LOG_F0 = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptOptions:
+    """Where prompts come from and how long they are."""
+
+    segment_share: float = 0.25
+    """Share that is cut out of the utterance itself (NaturalSpeech 2); the rest of it, joined, is
+    then what is to be spoken. Such prompts are short where utterances are."""
+    shortest_frames: int = 80
+    """Least length of a piece that is cut out."""
+    joined_frames: tuple[int, int] = (160, 480)
+    """Range of the length of prompts that are joined of other utterances."""
+
+    def __post_init__(self) -> None:
+        low, high = self.joined_frames
+        if not (
+            0.0 <= self.segment_share <= 1.0 and 1 <= low <= high and self.shortest_frames >= 1
+        ):
+            raise ConfigError(
+                f"prompts of {self} are not possible; expected a share of 0 to 1 and lengths of at "
+                "least one frame in ascending order"
+            )
+
+
+class Prompts:
+    """Give each training utterance a prompt.
+
+    Args:
+        corpus: with codes; cutting needs the alignment as well.
+        options: where prompts come from.
+    """
+
+    def __init__(self, corpus: PreparedCorpus, options: PromptOptions) -> None:
+        corpus.require("audio", "codes")
+        self._corpus, self._options = corpus, options
+        self._members: dict[tuple[str, str], list[int]] = {}
+        for index, row in enumerate(corpus.rows):
+            self._members.setdefault((row["speaker"], row["split"]), []).append(index)
+
+    def take(self, index: int, item: Item, rng: np.random.Generator) -> tuple[Item, Item]:
+        """Find a prompt for an utterance.
+
+        Source: NaturalSpeech 2, section 3.3: the prompt is a random segment, and the two pieces
+        beside it, concatenated, are the target. Deviation: prompts of other utterances of the
+        speaker as well, since most utterances are too short to give 3 s away.
+
+        Args:
+            index: row of the utterance.
+            item: its tensors, of which ``codes`` and ``f0`` are needed.
+            rng: source of randomness.
+
+        Returns:
+            what remains of the item, and the prompt: ``codes`` (Q, P), P at least 1, and
+            ``log_f0`` (), its mean over voiced frames.
+        """
+        cut = self._cut(item, rng) if rng.uniform() < self._options.segment_share else None
+        if cut is not None:
+            return cut
+        prompt = self._joined(index, rng)
+        if prompt is None:
+            # A speaker with one utterance: cut it, or if it is too short let it be its own prompt.
+            cut = self._cut(item, rng)
+            if cut is not None:
+                return cut
+            prompt = _prompt([item["codes"]], [item["f0"]])
+        return item, prompt
+
+    def _cut(self, item: Item, rng: np.random.Generator) -> tuple[Item, Item] | None:
+        """Cut 10 to 50 % out, between symbols; None where too little would be left or taken."""
+        least, frames = self._options.shortest_frames, item["codes"].shape[1]
+        if "durations" not in item or frames < 2 * least:
+            return None
+        length = rng.uniform(max(0.1, least / frames), 0.5) * frames
+        start = rng.uniform(0.0, frames - length)
+        bounds = np.concatenate([[0], item["durations"].numpy().cumsum()])
+        first = int(np.abs(bounds - start).argmin())
+        last = int(np.abs(bounds - (start + length)).argmin())
+        u, v = int(bounds[first]), int(bounds[last])
+        if v - u < least // 2 or frames - (v - u) < least // 2:
+            return None
+        hop = self._corpus.hop_samples
+        spans = {"waveform": (u * hop, v * hop)} | dict.fromkeys(
+            ("symbols", "durations"), (first, last)
+        )
+        rest = {}
+        for name, tensor in item.items():
+            begin, end = spans.get(name, (u, v))
+            rest[name] = torch.cat([tensor[..., :begin], tensor[..., end:]], dim=-1)
+        return rest, _prompt([item["codes"][:, u:v]], [item["f0"][u:v]])
+
+    def _joined(self, index: int, rng: np.random.Generator) -> Item | None:
+        """Join other utterances of the speaker, with other texts; None where there are none."""
+        row = self._corpus.rows[index]
+        others = [
+            other
+            for other in self._members[row["speaker"], row["split"]]
+            if other != index
+            and (row["text"] is None or self._corpus.rows[other]["text"] != row["text"])
+        ]
+        low, high = self._options.joined_frames
+        missing = int(rng.integers(low, high + 1))
+        codes: list[Tensor] = []
+        hertz: list[Tensor] = []
+        while others and missing:
+            other = others.pop(int(rng.integers(len(others))))
+            frames = self._corpus.rows[other]["n_frames"]
+            start = int(rng.integers(max(0, frames - missing) + 1))
+            item = self._corpus.item(other, ("codes", "f0"))
+            codes.append(item["codes"][:, start : start + missing])
+            hertz.append(item["f0"][start : start + missing])
+            missing -= codes[-1].shape[1]
+        return _prompt(codes, hertz) if codes else None
+
+
+def _prompt(codes: Sequence[Tensor], hertz: Sequence[Tensor]) -> Item:
+    f0 = torch.cat(list(hertz))
+    voiced = f0[f0 > 0.0]
+    log_f0 = voiced.log().mean() if len(voiced) else torch.tensor(_DEFAULT_LOG_F0)
+    return {"codes": torch.cat(list(codes), dim=1), "log_f0": log_f0}
