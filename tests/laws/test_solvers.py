@@ -8,7 +8,7 @@ import torch
 from torchdiffeq import odeint
 
 from parlando.contracts import ConfigError
-from parlando.generative.diffusion import VPSchedule
+from parlando.generative.schedule import VPSchedule
 from parlando.generative.solvers import SOLVERS, dpm_solver_plus_plus, encode_ode, euler_ode, sample
 
 SCHEDULE = VPSchedule()

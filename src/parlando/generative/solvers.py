@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from parlando.contracts import ConfigError
-from parlando.generative.diffusion import VPSchedule
+from parlando.generative.schedule import VPSchedule
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """Estimates ``z_0 (B, T, D)`` from ``z_t (B, T, D)`` and times ``t (B,)``, above 0 up to 1."""
