@@ -71,6 +71,15 @@ class RVQCodec(nn.Module):
         """Undo :meth:`normalize`."""
         return latent * self.latent_std + self.latent_mean
 
+    @torch.no_grad()
+    def observe(self, latent: Tensor, decay: float = 0.995) -> None:
+        """Move the latent statistics towards those of quantized latents ``(B, T, D)``."""
+        flat = latent.detach().flatten(0, 1).float()
+        mean = self.latent_mean.lerp(flat.mean(0), 1.0 - decay)
+        deviation = (flat - mean).square().mean(0)
+        self.latent_std.copy_(self.latent_std.square().lerp(deviation, 1.0 - decay).sqrt())
+        self.latent_mean.copy_(mean)
+
     @property
     def bits_per_second(self) -> float:
         """Bit rate with all levels."""

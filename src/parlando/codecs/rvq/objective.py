@@ -201,6 +201,7 @@ class RVQObjective(nn.Module):
             quantized = self.codec.quantizer(latent, self._draw_levels(len(latent), latent.device))
         if self.stage == "decoder":
             return quantized.latent, {}, {}
+        self.codec.observe(self.codec.embed(quantized.codes))
         losses = {"commitment": self.commitment_weight * quantized.commitment}
         return quantized.latent, losses, {}
 
