@@ -24,6 +24,17 @@ def speechlike(items: int = 2, frames: int = 20) -> Tensor:
     return 0.1 * voice + 0.005 * torch.randn(voice.shape, generator=generator)
 
 
+def syllables(items: int = 4, count: int = 6) -> Tensor:
+    """Syllables of four frames, each of its own pitch, level and noisiness, ``(B, S)``."""
+    generator = torch.Generator().manual_seed(3)
+    f0 = 80.0 + 160.0 * torch.rand(items, count, generator=generator)
+    phase = 2 * math.pi * (f0.repeat_interleave(800, 1) / 16_000).cumsum(1)
+    gains = 10.0 ** (-2.0 * torch.rand(2, items, count, generator=generator))
+    voiced, noisy = gains.repeat_interleave(800, 2)
+    voice = sum((k * phase).sin() / k for k in range(1, 12))
+    return 0.15 * voiced * voice + 0.05 * noisy * torch.randn(voice.shape, generator=generator)
+
+
 def objective(stage: str, critics: bool = False, **options) -> RVQObjective:
     torch.manual_seed(0)
     windows = (64, 128) if critics else ()
@@ -104,7 +115,7 @@ def test_critics_wait_for_their_step():
     waiting.backward()
     assert waiting.item() == 0.0
     assert not any(p.grad.any() for p in trained.parameters_of("discriminator"))
-    assert float(trained("discriminator", batch, 5, late.carry).losses["discriminator"]) > 1.0
+    assert trained("discriminator", batch, 5, late.carry).losses["discriminator"].item() > 1.0
 
 
 def test_decoder_stage_leaves_codes_valid():
@@ -132,6 +143,21 @@ def test_joint_stage_moves_codebooks_in_training_only():
     assert torch.equal(trained.codec.quantizer.codebooks, before)
     trained("generator", batch, 0, None)
     assert not torch.equal(trained.codec.quantizer.codebooks, before)
+
+
+def test_joint_stage_resumes_bit_for_bit():
+    batch = {"waveform": speechlike()}
+    trained, resumed = objective("joint", critics=True), objective("joint", critics=True)
+    learn(trained, batch, 3)
+    resumed.load_state_dict(trained.state_dict())
+    results = []
+    for one in (trained, resumed):
+        for step in range(2):  # the second step sees the codebooks that the first one moved
+            torch.manual_seed(step)
+            results.append(one("generator", batch, step, None).losses)
+    for name, loss in results[1].items():
+        assert torch.equal(loss, results[3][name]), name
+    assert "quantizer.counts" not in trained.trained().state_dict()
 
 
 def test_rate_is_that_of_a_gaussian_channel_with_unit_noise():
@@ -229,13 +255,13 @@ def learn(trained: RVQObjective, batch: dict[str, Tensor], steps: int) -> None:
 
 
 def test_stages_overfit_one_batch_in_turn():
-    batch = {"waveform": speechlike()}
-    first = objective("autoencoder", target_bits=40.0)
+    batch = {"waveform": syllables()}
+    first = objective("autoencoder", target_bits=30.0)
     start = first.validate(batch)
     learn(first, batch, 150)
     encoded = first.validate(batch)
-    assert encoded["mel"] < 0.5 * start["mel"]
-    assert encoded["complex"] < 0.7 * start["complex"]
+    assert encoded["mel"] < 0.45 * start["mel"]
+    assert encoded["complex"] < 0.6 * start["complex"]
     codec = first.trained()
     with torch.no_grad():
         codec.quantizer.fit(codec.encoder(batch["waveform"]).flatten(0, 1))
@@ -243,8 +269,8 @@ def test_stages_overfit_one_batch_in_turn():
     fitted = joint.validate(batch)
     learn(joint, batch, 60)
     joined = joint.validate(batch)
-    assert joined["mel"] < fitted["mel"]
-    assert joined["mel"] < 0.6 * start["mel"]
+    assert joined["mel"] < 0.9 * fitted["mel"]
+    assert joined["mel"] < joined["mel/levels_01"]
     last = build_rvq_objective(
         codec, RVQObjectiveConfig(stage="decoder", critic_windows=(128,), critic_width=2)
     )

@@ -32,6 +32,8 @@ _COMPLEX_WINDOWS = (320, 640)
 _NOISE_STRENGTHS = (0.5, 1.2)
 _RATE_WEIGHT = 0.01
 _CENTRE_WEIGHT = 1e-4
+# Of the quantizer: moving averages that training resumes with and a released codec does without.
+_STATISTICS = ("counts", "sums")
 
 
 class Reconstruction(NamedTuple):
@@ -170,6 +172,18 @@ class RVQObjective(nn.Module):
                 latent = self.codec.embed(self.codec.encode(waveform))
             sounds = {"reference": waveform, "reconstruction": self.codec.decode(latent)}
         return {name: (wave[0].cpu().numpy(), self.codec.rate_hz) for name, wave in sounds.items()}
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in _STATISTICS:
+            destination[f"{prefix}quantizer_{name}"] = getattr(self.codec.quantizer, name).detach()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in _STATISTICS:
+            getattr(self.codec.quantizer, name).copy_(state_dict.pop(f"{prefix}quantizer_{name}"))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _generate(self, waveform: Tensor, listens: bool) -> PhaseResult:
         latent, losses, logs = self._disturbed_latent(waveform)
