@@ -31,7 +31,8 @@ class Stepper:
         wrapper = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = Accelerator(
             mixed_precision="no",  # the config alone decides: autocast is entered below
-            cpu=config.device == "cpu",
+            # Without this word, accelerate starts a CPU's processes as strangers to each other.
+            cpu=config.device == "cpu" or not _has_accelerator(),
             kwargs_handlers=[wrapper],
         )
         self.module = objective
@@ -152,3 +153,7 @@ class Stepper:
         }
         for parameter in self.module.parameters():
             parameter.requires_grad_(id(parameter) in stepped)
+
+
+def _has_accelerator() -> bool:
+    return any(kind.is_available() for kind in (torch.cuda, torch.xpu, torch.backends.mps))

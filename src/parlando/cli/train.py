@@ -1,0 +1,149 @@
+"""``parlando train``: teach an aligner, a codec or a system from prepared data."""
+
+import json
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from parlando.contracts import ConfigError
+from parlando.recipes import overridden, read_recipe, to_mapping
+from parlando.training.config import Schedule, Trainable, TrainConfig
+
+RECIPE_NAME = "recipe.json"
+"""The resolved configuration that a run writes; a recipe itself."""
+SECTIONS = ("kind", "preset", "model", "training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFlags:
+    """Training settings that replace the preset's and the recipe's.
+
+    The rest of ``parlando.training.config.TrainConfig`` is reached by a recipe's ``[training]``.
+    """
+
+    steps: int | None = None
+    """Optimizer steps at which the run is finished."""
+    max_minutes: float | None = None
+    """Training time at which the run is finished, over all its resumptions."""
+    seed: int | None = None
+    """Seed of the weights, the batches and all noise."""
+    batch_seconds: float | None = None
+    """Speech in one micro-batch of one process."""
+    accumulate: int | None = None
+    """Micro-batches whose gradients are averaged into one step."""
+    learning_rate: float | None = None
+    """Peak learning rate."""
+    warmup_steps: int | None = None
+    """Steps over which the learning rate rises linearly from zero."""
+    schedule: Schedule | None = None
+    """Learning rate after the warm-up."""
+    cooldown_fraction: float | None = None
+    """Last part of the run, by steps or by time, that decays linearly to zero."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """``bf16`` runs the forward pass under autocast."""
+    ema_decay: float | None = None
+    """Decay of the weight average per step."""
+    validate_every: int | None = None
+    """Steps between validations."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints."""
+    log_every: int | None = None
+    """Steps between log lines."""
+    device: Literal["auto", "cpu"] | None = None
+    """``auto`` uses the GPU where there is one."""
+    threads: int | None = None
+    """CPU threads of torch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Train a model. The same command again goes on from the run's last checkpoint.
+
+    Several processes: ``accelerate launch $(which parlando) train …`` on GPUs, ``torchrun
+    --nproc-per-node N $(which parlando) train … --device cpu`` on CPUs. Ctrl-C saves and ends.
+    """
+
+    kind: tyro.conf.Positional[Literal["aligner", "codec", "naturalspeech2"]]
+    """What to train."""
+    preset: tyro.conf.Positional[str]
+    """Named configuration, for example ``small`` or ``paper``."""
+    data: Path
+    """What ``parlando prepare`` wrote."""
+    out: Path
+    """The run's folder: checkpoints, tensorboard, metrics.jsonl, recipe.json."""
+    recipe: Path | None = None
+    """TOML with the preset's differences: sections ``[model]`` and ``[training]``."""
+    init: Path | None = None
+    """Checkpoint whose weights a new run starts from."""
+    flags: Annotated[TrainFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=TrainFlags)
+    """Training settings."""
+
+
+def run(options: Options) -> None:
+    """Train, and print where the last checkpoint is.
+
+    Raises:
+        ParlandoError: an option, the recipe, the data or a checkpoint is not usable.
+    """
+    from parlando.registry import trainable
+
+    recipe = read_recipe(options.recipe, SECTIONS) if options.recipe is not None else {}
+    for name in ("kind", "preset"):
+        given = getattr(options, name)
+        if recipe.get(name, given) != given:
+            raise ConfigError(f"{options.recipe} is for {name} '{recipe[name]}', got '{given}'")
+    what: Trainable = trainable(options.kind, options.preset, recipe.get("model", {}))
+    config = resolve(what.training, recipe.get("training", {}), options.flags)
+    try:
+        import torch
+
+        from parlando.training.loop import train
+    except ImportError as error:
+        raise ConfigError(f"{error.name} is missing; pip install 'parlando[train]'") from error
+    model = to_mapping(what.config)
+    _write_recipe(options, model, to_mapping(config))
+    torch.manual_seed(config.seed)
+    objective = what.build_objective(options.data, options.init)
+    source = what.build_source(options.data, config)
+    train(objective, source, config, options.out, options.kind, model)
+
+
+def resolve(preset: TrainConfig, recipe: dict[str, Any], flags: TrainFlags) -> TrainConfig:
+    """Return the preset's settings, changed by the recipe, then by the flags that were given."""
+    given = {
+        item.name: value
+        for item in fields(flags)
+        if (value := getattr(flags, item.name)) is not None
+    }
+    return overridden(overridden(preset, recipe, "training"), given, "training")
+
+
+def _write_recipe(options: Options, model: dict[str, Any], training: dict[str, Any]) -> None:
+    """Write the resolved recipe; refuse to go on with a run of another model.
+
+    Every process of a run writes the same, so none has to wait for another.
+    """
+    path = options.out / RECIPE_NAME
+    resolved = {"kind": options.kind, "preset": options.preset, "model": model}
+    if path.exists():
+        earlier = read_recipe(path, SECTIONS)
+        before = {**earlier.get("model", {}), "kind": earlier.get("kind")}
+        for name, value in {**model, "kind": options.kind}.items():
+            if before.get(name) != value:
+                raise ConfigError(
+                    f"{options.out} holds a run with {name} = {before.get(name)!r}, got {value!r}; "
+                    "choose another --out"
+                )
+    partial = path.with_name(f".{RECIPE_NAME}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({**resolved, "training": training}, indent=2, ensure_ascii=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise ConfigError(
+            f"{options.out}: cannot write the run there ({error.strerror})"
+        ) from error
