@@ -1,0 +1,1 @@
+"""Released weights: a folder each, read through the registry."""

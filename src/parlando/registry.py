@@ -1,0 +1,180 @@
+"""The only file that knows every aligner, codec, system and released weight by name."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from parlando.contracts import CheckpointError, ConfigError, Synthesizer
+from parlando.recipes import check_names, from_mapping
+
+if TYPE_CHECKING:
+    import torch
+
+    from parlando.aligner.model import Aligner
+    from parlando.codecs.rvq.model import RVQCodec
+    from parlando.speaking import Speaker
+    from parlando.speech import Speech, VoiceLike
+
+RELEASES = {
+    "aligner-small": "aligner",
+    "rvq-small": "codec",
+    "naturalspeech2-small": "naturalspeech2",
+}
+"""Released weights, folders of ``parlando/weights``, and the kind of each."""
+
+DEFAULT_SYSTEM = "naturalspeech2-small"
+CODEC_OF = {"naturalspeech2": "rvq-small"}
+"""The released codec on whose latents a system is trained."""
+
+_WEIGHTS = Path(__file__).parent / "weights"
+_Model = TypeVar("_Model")
+
+
+def load(
+    name: str = DEFAULT_SYSTEM, device: str = "cpu", path: str | Path | None = None
+) -> "Speaker":
+    """Load a system that speaks.
+
+    Args:
+        name: A released system, or the folder of a trained one.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` for the best there is.
+        path: Folder of weights to use in place of the released ones.
+
+    Raises:
+        ConfigError: The name is unknown or the device is not there.
+        CheckpointError: The weights are missing, damaged, or of another kind.
+    """
+    from parlando.speaking import Speaker
+
+    return Speaker(load_system(path or name, device), default_voice=example_prompt())
+
+
+def speak(text: str, voice: "VoiceLike | None" = None, **options: Any) -> "Speech":
+    """Speak a text with the default system, loaded on the first call; see ``Speaker.speak``."""
+    return _default_speaker().speak(text, voice, **options)
+
+
+@lru_cache(maxsize=1)
+def _default_speaker() -> "Speaker":
+    return load()
+
+
+def example_prompt() -> Path:
+    """Return the bundled prompt: no recording of a person, espeak-ng spoke it."""
+    return _WEIGHTS / "example_prompt.wav"
+
+
+def load_aligner(place: str | Path = "aligner-small", device: str = "cpu") -> "Aligner":
+    """Load an aligner and phone recogniser; arguments and errors as for :func:`load`."""
+    from parlando.aligner.config import AlignerConfig
+    from parlando.aligner.model import Aligner
+
+    return _loaded(release_folder(place, "aligner"), "aligner", AlignerConfig, Aligner, device)
+
+
+def load_codec(place: str | Path = "rvq-small", device: str = "cpu") -> "RVQCodec":
+    """Load a codec; arguments and errors as for :func:`load`."""
+    from parlando.codecs.rvq.config import RVQConfig
+    from parlando.codecs.rvq.model import build_rvq
+
+    return _loaded(release_folder(place, "codec"), "codec", RVQConfig, build_rvq, device)
+
+
+def load_system(place: str | Path = DEFAULT_SYSTEM, device: str = "cpu") -> Synthesizer:
+    """Load a system below the level of texts; arguments and errors as for :func:`load`."""
+    from parlando.training.checkpoint import read_card
+
+    folder = release_folder(place, *_SYSTEMS)
+    kind = read_card(folder).kind
+    if kind not in _SYSTEMS:
+        raise CheckpointError(
+            f"{folder}: got weights of '{kind}', expected a system: {', '.join(_SYSTEMS)}"
+        )
+    return _SYSTEMS[kind](folder, device)
+
+
+def release_folder(place: str | Path, *kinds: str) -> Path:
+    """Find the weights that a name or path means: a path wins where it exists.
+
+    Args:
+        place: Name of a release, or a folder.
+        kinds: Which kinds of release may be named; none allows all.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if Path(place).is_dir():
+        return Path(place)
+    names = [name for name, kind in RELEASES.items() if not kinds or kind in kinds]
+    if isinstance(place, Path) or "/" in place or "\\" in place:
+        raise ConfigError(f"{place}: no such folder; expected one, or {', '.join(names)}")
+    check_names([place], names, "this release")
+    return _WEIGHTS / place
+
+
+def choose_device(name: str) -> "torch.device":
+    """Turn the name of a device into the device.
+
+    Raises:
+        ConfigError: The name is unknown or there is no such device.
+    """
+    import torch
+
+    if name == "auto":
+        accelerators = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        name = next((name for name, there in accelerators.items() if there), "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device {name!r} cannot be used ({reason}); choose cpu, or see parlando doctor"
+        ) from error
+    return device
+
+
+def _load_naturalspeech2(folder: Path, device: str) -> Synthesizer:
+    from parlando.systems.naturalspeech2.config import NaturalSpeech2Config
+    from parlando.systems.naturalspeech2.model import NaturalSpeech2
+    from parlando.systems.naturalspeech2.synthesis import NaturalSpeech2Synthesizer
+    from parlando.text.vocabulary import SYMBOLS
+
+    def build(config: NaturalSpeech2Config) -> NaturalSpeech2:
+        return NaturalSpeech2(config, len(SYMBOLS))
+
+    model = _loaded(folder, "naturalspeech2", NaturalSpeech2Config, build, device)
+    # A system trained on a codec of its own carries it along.
+    own = folder / "codec"
+    codec = load_codec(own if own.is_dir() else CODEC_OF["naturalspeech2"], device)
+    if model.latent_width != len(codec.latent_mean):
+        raise CheckpointError(
+            f"{folder}: reads latents of width {model.latent_width}, the codec makes "
+            f"{len(codec.latent_mean)}; put the codec it was trained on into {own}"
+        )
+    return NaturalSpeech2Synthesizer(model, codec, name=folder.name)
+
+
+_SYSTEMS: dict[str, Callable[[Path, str], Synthesizer]] = {"naturalspeech2": _load_naturalspeech2}
+
+
+def _loaded(
+    folder: Path,
+    kind: str,
+    config_type: type[Any],
+    build: Callable[[Any], _Model],
+    device: str,
+) -> _Model:
+    """Build a module from a checkpoint's configuration and fill it with its weights."""
+    from parlando.training.checkpoint import load_weights, read_card
+
+    chosen = choose_device(device)
+    card = read_card(folder, kind)
+    try:
+        config = from_mapping(config_type, card.config, "config")
+    except ConfigError as error:
+        raise CheckpointError(f"{folder}: {error}; it is of another version") from error
+    module: Any = build(config)
+    load_weights(folder, module)
+    return module.eval().requires_grad_(False).to(chosen)

@@ -1,0 +1,271 @@
+"""From any text and a voice to speech, whatever system renders it.
+
+A text is normalised, split, and rendered piece by piece. Every piece is a ``Speech`` of its own,
+whose seams are made before the next one is known; so streaming and speaking are one thing:
+``speak`` joins what ``stream`` yields.
+"""
+
+import dataclasses
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from parlando.audio import waveform
+from parlando.audio.seams import prepare_piece
+from parlando.contracts import ConfigError, SpeakOptions, Synthesizer
+from parlando.recipes import from_mapping
+from parlando.speech import Speech, Voice, VoiceLike
+from parlando.text.normalize import normalize
+from parlando.text.phonemes import phonemize
+from parlando.text.segments import Segment, split
+from parlando.text.vocabulary import BOUNDARY, is_pause
+
+FIRST_MAX_CHARACTERS = 60
+"""Length of the first piece of a text: short, because a listener waits for it."""
+
+SOLVERS = ("dpm", "euler", "sde")
+_RANGES = {
+    "steps": (1, 1000),
+    "speed": (0.25, 4.0),
+    "guidance": (0.0, 20.0),
+    "temperature": (0.0, 2.0),
+}
+# Limits of a wanted total length, per phoneme.
+_SHORTEST_SECONDS = 0.025
+_LONGEST_SECONDS = 1.0
+
+Progress = Callable[[int, int], None]
+
+
+class Speaker:
+    """Speaks texts of any length with one synthesizer."""
+
+    def __init__(self, synthesizer: Synthesizer, default_voice: Path | None = None) -> None:
+        """Wrap a synthesizer.
+
+        Args:
+            synthesizer: What renders one piece of text.
+            default_voice: Prompt that is used where none is given.
+        """
+        self.synthesizer = synthesizer
+        self.default_voice = default_voice
+        self._prompts: WeakKeyDictionary[Voice, Any] = WeakKeyDictionary()
+
+    @property
+    def name(self) -> str:
+        """Name of the system."""
+        return self.synthesizer.name
+
+    @property
+    def rate_hz(self) -> int:
+        """Sampling rate of what it speaks."""
+        return self.synthesizer.rate_hz
+
+    def speak(
+        self,
+        text: str,
+        voice: VoiceLike | None = None,
+        *,
+        seed: int | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Speech:
+        """Speak a whole text; the result is that of :meth:`stream`, joined.
+
+        Args:
+            text: Any text, as people write it.
+            voice: A prompt: a ``Voice``, a path, or samples with their rate; without one the
+                bundled example speaks.
+            seed: The same seed gives the same speech; None draws one, found in the result.
+            progress: Called with the pieces done and their number.
+            **options: Fields of ``SpeakOptions``, such as ``steps=8`` or ``speed=1.2``.
+
+        Raises:
+            TextError: The text holds nothing that can be spoken.
+            AudioError: The prompt cannot be read.
+            PromptError: The prompt is not usable as a voice.
+            ConfigError: An option is not valid.
+        """
+        parts = self.stream(text, voice, seed=seed, progress=progress, **options)
+        return Speech.join(parts)
+
+    def stream(
+        self,
+        text: str,
+        voice: VoiceLike | None = None,
+        *,
+        seed: int | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Iterator[Speech]:
+        """Yield a text's speech part by part, each as soon as it is made.
+
+        Arguments and errors are those of :meth:`speak`; the arguments are checked at once, before
+        the first part is asked for.
+        """
+        checked = speak_options(options)
+        if seed is None:
+            seed = secrets.randbelow(2**31)
+        elif not 0 <= seed < 2**63:
+            raise ConfigError(f"seed {seed}; expected 0 to 2**63 - 1")
+        started = time.perf_counter()
+        segments = split(normalize(text), first_max_characters=FIRST_MAX_CHARACTERS)
+        prompt = self._prompt(voice)
+        pace = _Pace.of(segments, checked, self.synthesizer.hop_samples / self.rate_hz)
+        return self._parts(pace, prompt, seed, progress, started)
+
+    def _parts(
+        self, pace: "_Pace", prompt: Any, seed: int, progress: Progress | None, started: float
+    ) -> Iterator[Speech]:
+        for index, segment in enumerate(pace.segments):
+            part = self._render(segment.text, prompt, pace.options_of(index), (seed, index))
+            part = _with_pause(part, pace.pause_frames(index))
+            pace.left_seconds -= part.duration_seconds
+            part = dataclasses.replace(part, compute_seconds=time.perf_counter() - started)
+            if progress:
+                progress(index + 1, len(pace.segments))
+            yield part
+            # What a listener does with a part before asking for the next is not computing time.
+            started = time.perf_counter()
+
+    def _render(
+        self, text: str, prompt: Any, options: SpeakOptions, seeds: tuple[int, int]
+    ) -> Speech:
+        import torch
+
+        # Every piece has a generator of its own, so that no part depends on another.
+        state = int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1)
+        generator = torch.Generator().manual_seed(state)
+        with torch.inference_mode():
+            made = self.synthesizer.render(phonemize(text), prompt, options, generator)
+        return Speech(
+            samples=prepare_piece(made.samples, self.rate_hz),
+            rate_hz=self.rate_hz,
+            hop_samples=self.synthesizer.hop_samples,
+            text=text,
+            phonemes=made.symbols,
+            durations_frames=made.durations_frames,
+            f0_hz=made.f0_hz,
+            system=self.name,
+            version=version("parlando"),
+            seed=seeds[0],
+            compute_seconds=0.0,
+        )
+
+    @cached_property
+    def _default(self) -> Voice:
+        if self.default_voice is None:
+            raise ConfigError("no voice was given and the system has no default; give a prompt")
+        return Voice.from_file(self.default_voice)
+
+    def _prompt(self, voice: VoiceLike | None) -> Any:
+        import torch
+
+        match voice:
+            case None:
+                voice = self._default
+            case str() | Path():
+                voice = Voice.from_file(voice)
+            case (samples, rate_hz):
+                voice = Voice.from_samples(samples, rate_hz)
+        if voice not in self._prompts:
+            samples = waveform.resample(voice.samples, voice.rate_hz, self.rate_hz)
+            with torch.inference_mode():
+                self._prompts[voice] = self.synthesizer.encode_prompt(torch.from_numpy(samples))
+        return self._prompts[voice]
+
+
+def speak_options(given: dict[str, Any]) -> SpeakOptions:
+    """Build checked options of one call.
+
+    Args:
+        given: Values for fields of ``SpeakOptions``; those left out keep their defaults.
+
+    Raises:
+        ConfigError: A name is unknown or a value out of range.
+    """
+    options = from_mapping(SpeakOptions, given, "options")
+    if options.solver not in SOLVERS:
+        raise ConfigError(f"solver {options.solver!r}; expected one of {', '.join(SOLVERS)}")
+    for name, (low, high) in _RANGES.items():
+        value = getattr(options, name)
+        if not low <= value <= high:
+            raise ConfigError(f"{name} {value}; expected {low:g} to {high:g}")
+    length = options.duration_seconds
+    if length is not None and not 0.0 < length < float("inf"):
+        raise ConfigError(f"duration {length:g} s; expected more than 0 s")
+    return options
+
+
+@dataclass
+class _Pace:
+    """How long pieces and pauses last: by speed, or as shares of a wanted total length."""
+
+    segments: Sequence[Segment]
+    options: SpeakOptions
+    frame_seconds: float
+    pause_scale: float
+    weights: Sequence[int]
+    """Phonemes of each piece; none where no total length is wanted."""
+    left_seconds: float
+    """What is left of the total length."""
+
+    @classmethod
+    def of(
+        cls, segments: Sequence[Segment], options: SpeakOptions, frame_seconds: float
+    ) -> "_Pace":
+        total = options.duration_seconds
+        if total is None:
+            return cls(segments, options, frame_seconds, 1.0 / options.speed, (), 0.0)
+        # Weights need the phonemes of the whole text; only a call with a total length pays this.
+        weights = [len(phonemize(segment.text)) for segment in segments]
+        low, high = sum(weights) * _SHORTEST_SECONDS, sum(weights) * _LONGEST_SECONDS
+        if not low <= total <= high:
+            raise ConfigError(
+                f"duration {total:g} s for {sum(weights)} phonemes; "
+                f"expected {low:.1f} to {high:.1f} s"
+            )
+        # Pauses may take a quarter: more, and speech would be rushed to make room for silence.
+        pauses = sum(segment.pause_seconds for segment in segments)
+        scale = min(1.0, 0.25 * total / pauses) if pauses else 1.0
+        return cls(segments, options, frame_seconds, scale, weights, total)
+
+    def pause_frames(self, index: int) -> int:
+        """Return the silence after a piece."""
+        return round(self.segments[index].pause_seconds * self.pause_scale / self.frame_seconds)
+
+    def options_of(self, index: int) -> SpeakOptions:
+        """Give a piece its share of the length that is left, so that rounding never adds up."""
+        if not self.weights:
+            return self.options
+        pauses = sum(self.pause_frames(later) for later in range(index, len(self.segments)))
+        speech = self.left_seconds - pauses * self.frame_seconds
+        share = speech * self.weights[index] / sum(self.weights[index:])
+        return dataclasses.replace(
+            self.options, duration_seconds=max(share, self.weights[index] * self.frame_seconds)
+        )
+
+
+def _with_pause(part: Speech, frames: int) -> Speech:
+    """Append silence; it belongs to the last symbol where that is a pause."""
+    if not frames:
+        return part
+    phonemes, durations = part.phonemes, part.durations_frames
+    if not phonemes or not is_pause(phonemes[-1]):
+        phonemes, durations = (*phonemes, BOUNDARY), (*durations, 0)
+    silence = np.zeros(frames * part.hop_samples, dtype=np.float32)
+    return dataclasses.replace(
+        part,
+        samples=np.concatenate([part.samples, silence]),
+        phonemes=phonemes,
+        durations_frames=(*durations[:-1], durations[-1] + frames),
+        f0_hz=np.concatenate([part.f0_hz, np.zeros(frames, dtype=np.float32)]),
+    )

@@ -1,0 +1,213 @@
+"""The command line: one line for an error, status 2, no traceback, no half-written file."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+from sines import RATE, SineSynthesizer, babble
+
+from parlando import registry
+from parlando.audio.waveform import load, read_metadata, save
+from parlando.cli.main import COMMANDS, main
+
+
+@pytest.fixture
+def sines(monkeypatch):
+    """Speak with sines in the place of released weights."""
+    synthesizer = SineSynthesizer()
+    monkeypatch.setattr(registry, "load_system", lambda place, device: synthesizer)
+    return synthesizer
+
+
+@pytest.fixture
+def voice(tmp_path):
+    path = tmp_path / "voice.wav"
+    save(path, babble(4.0), RATE)
+    return str(path)
+
+
+def test_speak_writes_the_file_and_one_line(sines, voice, tmp_path, capsys):
+    out = tmp_path / "out.flac"
+    assert main(["speak", "Hello there.", "--voice", voice, "-o", str(out), "--seed", "9"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    seconds = load(out).duration_seconds
+    for part in (str(out), f"{seconds:.2f} s", "real-time factor", "seed 9"):
+        assert part in printed
+    assert "seed 9" in read_metadata(out)["comment"]
+
+
+def test_speak_passes_its_options_on(sines, voice, tmp_path, monkeypatch):
+    seen = {}
+
+    def speak(self, text, voice, **options):
+        seen.update(options, text=text, voice=str(voice))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("parlando.speaking.Speaker.speak", speak)
+    words = ["--steps", "5", "--solver", "sde", "--speed", "1.5", "--duration", "3", "--seed", "1"]
+    status = main(["speak", "Hi.", "--voice", voice, "-o", str(tmp_path / "o.wav"), *words])
+    assert status == 130
+    del seen["progress"]
+    assert seen == {
+        "text": "Hi.", "voice": voice, "seed": 1, "steps": 5, "solver": "sde", "speed": 1.5,
+        "duration_seconds": 3.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ["argument", "file", "stdin", "stdin file"])
+def test_speak_reads_text_from_anywhere(sines, voice, tmp_path, monkeypatch, source):
+    text = 'He said: "Well,\nwell."\n'
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    path = tmp_path / "text.txt"
+    path.write_text(text, encoding="utf-8-sig")
+    words = {
+        "argument": [text],
+        "file": ["--text-file", str(path)],
+        "stdin": ["-"],
+        "stdin file": ["--text-file", "-"],
+    }[source]
+    out = tmp_path / f"{source}.wav"
+    assert main(["speak", *words, "--voice", voice, "-o", str(out), "--seed", "0"]) == 0
+    expected = tmp_path / "expected.wav"
+    main(["speak", text, "--voice", voice, "-o", str(expected), "--seed", "0"])
+    assert np.array_equal(load(out).samples, load(expected).samples)
+
+
+def test_speak_draws_a_picture(sines, voice, tmp_path):
+    plot = tmp_path / "out.png"
+    words = ["--voice", voice, "-o", str(tmp_path / "out.wav"), "--plot", str(plot)]
+    assert main(["speak", "Hello.", *words]) == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def _bad_files(folder):
+    save(folder / "short.wav", babble(0.4), RATE)
+    save(folder / "silent.wav", np.zeros(3 * RATE, dtype=np.float32), RATE)
+    (folder / "empty.wav").touch()
+    (folder / "noise.wav").write_bytes(b"this is no sound" * 100)
+    (folder / "latin.txt").write_bytes("café".encode("latin-1"))
+
+
+SPEAK_ERRORS = {
+    "no text": ([], "expected one text"),
+    "two texts": (["Hi.", "--text-file", "x.txt"], "expected one text"),
+    "empty text": ([""], ""),
+    "only punctuation": (["?!… —"], ""),
+    "only control characters": (["\x00\x07\x1b"], ""),
+    "missing text file": (["--text-file", "missing.txt"], "missing.txt"),
+    "text in another encoding": (["--text-file", "latin.txt"], "UTF-8"),
+    "missing voice": (["Hi.", "--voice", "missing.wav"], "missing.wav"),
+    "empty voice": (["Hi.", "--voice", "empty.wav"], "empty.wav"),
+    "voice that is no sound": (["Hi.", "--voice", "noise.wav"], "noise.wav"),
+    "silent voice": (["Hi.", "--voice", "silent.wav"], "silent"),
+    "short voice": (["Hi.", "--voice", "short.wav"], "at least 1 s"),
+    "unknown format": (["Hi.", "-o", "out.aiff"], ".aiff"),
+    "missing folder": (["Hi.", "-o", "nowhere/out.wav"], "nowhere"),
+    "folder as output": (["Hi.", "-o", "."], ""),
+    "unknown picture": (["Hi.", "--plot", "out.txt"], "out.txt"),
+    "no steps": (["Hi.", "--steps", "0"], "expected 1 to 1000"),
+    "unknown solver": (["Hi.", "--solver", "magic"], "dpm, euler, sde"),
+    "too fast": (["Hi.", "--speed", "9"], "expected 0.25 to 4"),
+    "impossible length": (["Hello there.", "--duration", "0.01"], "duration 0.01"),
+    "negative seed": (["Hi.", "--seed", "-1"], "seed -1"),
+}
+
+
+@pytest.mark.parametrize("case", SPEAK_ERRORS)
+def test_bad_input_is_one_line_and_leaves_no_file(
+    sines, voice, tmp_path, monkeypatch, capsys, case
+):
+    words, message = SPEAK_ERRORS[case]
+    folder = tmp_path / "work"
+    folder.mkdir()
+    _bad_files(folder)
+    monkeypatch.chdir(folder)
+    before = set(folder.iterdir())
+    if "--voice" not in words:
+        words = [*words, "--voice", voice]
+    assert main(["speak", *words]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert set(folder.iterdir()) == before
+
+
+def _checkpoint(folder, kind="naturalspeech2", config="{}"):
+    folder.mkdir()
+    card = {"schema": 1, "kind": kind, "config": json.loads(config)}
+    (folder / "config.json").write_text(json.dumps(card))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path, "no such folder"),
+        (lambda path: path.mkdir() or path, "not a checkpoint"),
+        (lambda path: _checkpoint(path, kind="codec"), "expected a system"),
+        (lambda path: _checkpoint(path, config='{"with": 3}'), "no 'with'"),
+        (lambda path: _checkpoint(path), "missing"),
+    ],
+)
+def test_wrong_checkpoint_is_one_line(voice, tmp_path, capsys, make, message):
+    folder = make(tmp_path / "trained")
+    out = tmp_path / "out.wav"
+    words = ["--voice", voice, "-o", str(out), "--system", str(folder)]
+    assert main(["speak", "Hello.", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    assert not out.exists()
+
+
+def test_truncated_weights_are_one_line(voice, tmp_path, capsys, monkeypatch):
+    from parlando.recipes import to_mapping
+    from parlando.systems.naturalspeech2.config import tiny
+
+    folder = _checkpoint(tmp_path / "trained", config=json.dumps(to_mapping(tiny())))
+    (folder / "weights.safetensors").write_bytes(b"\x40\x00\x00\x00\x00\x00\x00\x00{")
+    assert main(["speak", "Hi.", "--voice", voice, "--system", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "weights.safetensors" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["speek"], "did you mean 'speak'?"),
+        (["speak", "Hi.", "--system", "naturalspeech2-smal"], "'naturalspeech2-small'"),
+    ],
+)
+def test_unknown_names_are_answered_with_the_nearest(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_help_lists_every_command(capsys):
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for name, purpose in COMMANDS.items():
+        assert name in printed
+        assert purpose in printed
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_its_options(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    assert f"parlando {name}" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("parlando ")

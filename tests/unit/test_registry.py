@@ -1,0 +1,143 @@
+"""Names and folders to models: released or trained, right or wrong."""
+
+import numpy as np
+import pytest
+import torch
+from sines import RATE, babble
+
+from parlando import registry
+from parlando.aligner import config as aligner_config
+from parlando.aligner.model import Aligner
+from parlando.codecs.rvq import config as rvq_config
+from parlando.codecs.rvq.model import build_rvq
+from parlando.contracts import CheckpointError, ConfigError, Synthesizer
+from parlando.recipes import to_mapping
+from parlando.speaking import Speaker
+from parlando.systems.naturalspeech2 import config as naturalspeech2_config
+from parlando.systems.naturalspeech2.model import NaturalSpeech2
+from parlando.text.vocabulary import SYMBOLS
+from parlando.training.checkpoint import Card, save_release
+
+
+def _release(folder, kind, config, module):
+    save_release(folder, module, Card(kind=kind, config=to_mapping(config)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def codec_folder(tmp_path_factory):
+    config = rvq_config.tiny()
+    torch.manual_seed(0)
+    return _release(tmp_path_factory.mktemp("w") / "codec", "codec", config, build_rvq(config))
+
+
+@pytest.fixture
+def system_folder(tmp_path, codec_folder):
+    config = naturalspeech2_config.tiny()
+    torch.manual_seed(1)
+    model = NaturalSpeech2(config, len(SYMBOLS))
+    folder = _release(tmp_path / "my-system", "naturalspeech2", config, model)
+    (folder / "codec").symlink_to(codec_folder, target_is_directory=True)
+    return folder
+
+
+def test_codec_comes_back_as_it_was_in_half_precision(codec_folder):
+    torch.manual_seed(0)
+    saved, loaded = build_rvq(rvq_config.tiny()), registry.load_codec(codec_folder)
+    for name, tensor in saved.state_dict().items():
+        assert torch.allclose(loaded.state_dict()[name], tensor, rtol=1e-3, atol=1e-4), name
+    assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    assert all(p.dtype == torch.float32 for p in loaded.parameters())
+
+
+def test_aligner_loads_and_aligns_to_the_last_frame(tmp_path):
+    config = aligner_config.tiny()
+    aligner = registry.load_aligner(
+        _release(tmp_path / "aligner", "aligner", config, Aligner(config))
+    )
+    waveform = torch.from_numpy(babble(1.0))
+    durations, _ = aligner.align(waveform, ["h", "ə", "l", "ˈoʊ"])
+    assert sum(durations) == RATE // config.hop_samples
+
+
+def test_system_of_random_weights_speaks_any_text(system_folder):
+    speaker = registry.load(path=system_folder)
+    assert isinstance(speaker, Speaker)
+    assert speaker.name == "my-system"
+    voice = (babble(3.0), RATE)
+    whole = speaker.speak("One sentence. And 2 more!", voice, seed=4, steps=2)
+    parts = list(speaker.stream("One sentence. And 2 more!", voice, seed=4, steps=2))
+    assert np.array_equal(np.concatenate([part.samples for part in parts]), whole.samples)
+    assert sum(whole.durations_frames) * whole.hop_samples == len(whole.samples)
+    assert np.isfinite(whole.samples).all()
+
+
+def test_codec_of_another_width_is_refused(system_folder, tmp_path):
+    config = rvq_config.RVQConfig(
+        **{**to_mapping(rvq_config.tiny()), "latent_width": rvq_config.tiny().latent_width + 1}
+    )
+    (system_folder / "codec").unlink()
+    _release(system_folder / "codec", "codec", config, build_rvq(config))
+    with pytest.raises(CheckpointError, match="latents of width"):
+        registry.load_system(system_folder)
+
+
+def test_weights_of_another_kind_are_refused(codec_folder, system_folder):
+    with pytest.raises(CheckpointError, match="expected 'aligner'"):
+        registry.load_aligner(codec_folder)
+    with pytest.raises(CheckpointError, match="expected a system"):
+        registry.load_system(codec_folder)
+    with pytest.raises(CheckpointError, match="expected 'codec'"):
+        registry.load_codec(system_folder)
+
+
+@pytest.mark.parametrize("size", [0, 4, 1000])
+def test_truncated_weights_are_refused(codec_folder, tmp_path, size):
+    folder = tmp_path / "cut"
+    folder.mkdir()
+    (folder / "config.json").write_text((codec_folder / "config.json").read_text())
+    whole = (codec_folder / "weights.safetensors").read_bytes()
+    (folder / "weights.safetensors").write_bytes(whole[:size])
+    with pytest.raises(CheckpointError, match="damaged or cut short"):
+        registry.load_codec(folder)
+
+
+def test_names_are_answered_with_the_nearest_of_their_kind():
+    with pytest.raises(ConfigError, match="did you mean 'rvq-small'"):
+        registry.release_folder("rvq-smal", "codec")
+    with pytest.raises(ConfigError, match="known are rvq-small"):
+        registry.release_folder("nothing like it", "codec")
+
+
+@pytest.mark.parametrize("name", ["abacus", "cuda:97", ""])
+def test_unusable_device_is_refused(name):
+    with pytest.raises(ConfigError, match=r"cannot be used .*; choose cpu"):
+        registry.choose_device(name)
+
+
+def test_automatic_device_can_be_used():
+    assert torch.zeros(1, device=registry.choose_device("auto")).item() == 0.0
+
+
+def test_example_prompt_is_a_usable_voice():
+    from parlando.audio.waveform import read_metadata
+    from parlando.speech import Voice
+
+    voice = Voice.from_file(registry.example_prompt())
+    assert 3.0 <= len(voice.samples) / voice.rate_hz <= 10.0
+    assert "ynthetic" in read_metadata(registry.example_prompt())["comment"]
+
+
+@pytest.mark.parametrize("name", registry.RELEASES)
+def test_released_weights_are_whole_and_have_a_card(name):
+    folder = registry.release_folder(name)
+    assert (folder / "card.md").read_text().startswith("# ")
+    match registry.RELEASES[name]:
+        case "aligner":
+            assert registry.load_aligner(name).rate_hz == RATE
+        case "codec":
+            assert registry.load_codec(name).rate_hz == RATE
+        case _:
+            system: Synthesizer = registry.load_system(name)
+            assert (system.name, system.rate_hz) == (name, RATE)
