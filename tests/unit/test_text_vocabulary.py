@@ -44,7 +44,7 @@ def test_every_vowel_has_three_stress_forms_of_one_class() -> None:
 
 
 def test_classes_cover_blank_silence_and_all_phones() -> None:
-    assert PHONE_CLASSES == ("<blank>", "sil", *PHONES)
+    assert ("<blank>", "sil", *PHONES) == PHONE_CLASSES
     assert len(PHONE_IDS) == len(SYMBOLS)
     assert set(PHONE_IDS) == set(range(len(PHONE_CLASSES)))
     for symbol, index in zip(SYMBOLS, PHONE_IDS, strict=True):
