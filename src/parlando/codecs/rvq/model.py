@@ -4,6 +4,7 @@ Source: NaturalSpeech 2, section 3.1. The continuous latent of a frame is the su
 vectors; it is what latent diffusion generates and what the decoder reads.
 """
 
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -70,6 +71,22 @@ class RVQCodec(nn.Module):
     def denormalize(self, latent: Tensor) -> Tensor:
         """Undo :meth:`normalize`."""
         return latent * self.latent_std + self.latent_mean
+
+    @torch.no_grad()
+    def fit(self, waveforms: Iterable[Tensor]) -> list[float]:
+        """Fit the codebooks to the encoder's latents, and set the latent statistics.
+
+        Args:
+            waveforms: batches ``(B, S)``, with more frames in all than a codebook has entries.
+
+        Returns:
+            signal-to-noise ratio of the quantized latent in dB after each level.
+        """
+        latents = torch.cat([self.encoder(waveform).flatten(0, 1) for waveform in waveforms])
+        gains = self.quantizer.fit(latents)
+        self.latent_mean.copy_(latents.mean(0))
+        self.latent_std.copy_(latents.std(0))
+        return gains
 
     @torch.no_grad()
     def observe(self, latent: Tensor, decay: float = 0.995) -> None:

@@ -1,6 +1,7 @@
 """Configuration of NaturalSpeech 2."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,22 @@ class NaturalSpeech2Config:
     """Ablation switch: the duration and pitch predictors attend to the prompt."""
     query_attention: bool = True
     """Ablation switch: summarise the prompt by query tokens instead of attending to its frames."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NaturalSpeech2ObjectiveConfig:
+    """Weights and probabilities of the objective."""
+
+    ce_rvq_weight: float = 0.1
+    """Weight of CE-RVQ, the only one the paper states; 0 is the paper's ablation."""
+    ce_rvq_levels: int = 4
+    """Random quantizer levels scored in each step."""
+    ce_rvq_temperature: float = 8.0
+    """Squared distance per nat in CE-RVQ."""
+    score_weighting: Literal["paper", "noise", "min_snr"] = "min_snr"
+    """Weighting of the score term, see ``score_loss``."""
+    drop_prompt: float = 0.1
+    """Probability of hiding the prompt from the diffusion network, for guidance."""
 
 
 def paper() -> NaturalSpeech2Config:

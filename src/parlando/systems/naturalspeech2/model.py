@@ -254,9 +254,7 @@ class NaturalSpeech2(nn.Module):
         Returns:
             ``(B, T, latent_width)`` float32.
         """
-        output = self.diffusion(
-            z_t, self.time(t), condition, summary, mask, summary_mask
-        ).float()
+        output = self.diffusion(z_t, self.time(t), condition, summary, mask, summary_mask).float()
         if not self.precondition:
             return output
         rho = mean_scale[:, None, None]

@@ -5,7 +5,6 @@ diffusion loss has three terms: data, score, and 0.1 times CE-RVQ.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -15,12 +14,12 @@ from torch import Tensor, nn
 from parlando.contracts import PhaseResult
 from parlando.generative.diffusion import (
     VPSchedule,
-    Weighting,
     ce_rvq_loss,
     data_loss,
     normalized_codebooks,
     score_loss,
 )
+from parlando.systems.naturalspeech2.config import NaturalSpeech2ObjectiveConfig
 from parlando.systems.naturalspeech2.model import NaturalSpeech2, PromptStates
 
 
@@ -35,22 +34,6 @@ class LatentCodec(Protocol):
 
     def normalize(self, latent: Tensor) -> Tensor:
         """Scale the latent to zero mean and unit variance."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NaturalSpeech2ObjectiveConfig:
-    """Weights and probabilities of the objective."""
-
-    ce_rvq_weight: float = 0.1
-    """Weight of CE-RVQ, the only one the paper states; 0 is the paper's ablation."""
-    ce_rvq_levels: int = 4
-    """Random quantizer levels scored in each step."""
-    ce_rvq_temperature: float = 8.0
-    """Squared distance per nat in CE-RVQ."""
-    score_weighting: Weighting = "min_snr"
-    """Weighting of the score term, see ``score_loss``."""
-    drop_prompt: float = 0.1
-    """Probability of hiding the prompt from the diffusion network, for guidance."""
 
 
 class NaturalSpeech2Objective(nn.Module):

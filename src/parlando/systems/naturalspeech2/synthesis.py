@@ -133,9 +133,7 @@ class NaturalSpeech2Synthesizer:
     ) -> "_Denoiser":
         return _Denoiser(self.model, self.schedule, condition, mask, states, guidance)
 
-    def _frames(
-        self, predicted: Tensor, symbols: Sequence[str], options: SpeakOptions
-    ) -> Tensor:
+    def _frames(self, predicted: Tensor, symbols: Sequence[str], options: SpeakOptions) -> Tensor:
         """Round predicted frames ``(N,)`` to whole ones, fitted to speed or total length."""
         per_second = self.rate_hz / self.hop_samples
         pause = torch.tensor([vocabulary.is_pause(symbol) for symbol in symbols])

@@ -1,0 +1,284 @@
+"""What can be trained: for each kind its presets, its objective, its data and its settings.
+
+``parlando train`` reads this table through ``registry.trainable``. A recipe changes the preset's
+``[model]``, ``[objective]``, ``[data]`` and ``[training]`` by naming differences only.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from parlando.aligner import config as aligner_config
+from parlando.codecs.rvq import config as rvq_config
+from parlando.contracts import BatchSource, ConfigError
+from parlando.data.dataset import AudioCrops, Utterances
+from parlando.data.prompts import PromptOptions
+from parlando.data.store import PreparedCorpus
+from parlando.recipes import check_names, overridden
+from parlando.systems.naturalspeech2 import config as naturalspeech2_config
+from parlando.training.checkpoint import load_weights
+from parlando.training.config import Trainable, TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropData:
+    """Random crops of audio, for codecs."""
+
+    crop_frames: int = 64
+    """Frames of one crop."""
+    source_weights: dict[str, float] = field(default_factory=dict)
+    """How often a source comes relative to its size."""
+    voice_weight: float = 0.0
+    """The same for voices made by resampling; 0 leaves them out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UtteranceData:
+    """Whole utterances, for aligners and systems."""
+
+    source_weights: dict[str, float] = field(default_factory=dict)
+    """How often a source comes relative to its size."""
+    voice_weight: float = 1.0
+    """The same for voices made by resampling."""
+    shortest_frames: int = 60
+    """Shorter utterances are left out."""
+    longest_frames: int = 960
+    """Longer utterances are left out."""
+    prompts: PromptOptions = field(default_factory=PromptOptions)
+    """Where voice prompts come from (systems only)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignerObjectiveConfig:
+    """Weights of the aligner's objective."""
+
+    prior_steps: int = 1000
+    """Steps over which the diagonal prior loosens."""
+    recogniser_weight: float = 1.0
+    """Weight of the CTC loss beside the forward-sum loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecObjectiveConfig:
+    """One stage of training a codec."""
+
+    loss: rvq_config.RVQObjectiveConfig = field(default_factory=rvq_config.RVQObjectiveConfig)
+    """Stage, weights, critics."""
+    fit_frames: int = 0
+    """Latent frames to fit the codebooks to by k-means before the first step; 0: do not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemObjectiveConfig:
+    """Objective of NaturalSpeech 2 on a codec."""
+
+    loss: naturalspeech2_config.NaturalSpeech2ObjectiveConfig = field(
+        default_factory=naturalspeech2_config.NaturalSpeech2ObjectiveConfig
+    )
+    """Weights of its terms."""
+    codec: str = "rvq-small"
+    """Released codec, or folder of one, whose codes the corpus holds."""
+
+
+Build = Callable[[Any, Any, Path, Path | None], nn.Module]
+Feed = Callable[[Any, Path, TrainConfig], BatchSource]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    presets: Mapping[str, Callable[[], Any]]
+    objective: Callable[[], Any]
+    data: Callable[[], Any]
+    training: TrainConfig
+    build: Build
+    feed: Feed
+
+
+def trainable(kind: str, preset: str, recipe: Mapping[str, Any] | None = None) -> Trainable:
+    """Resolve what ``parlando train KIND PRESET`` trains.
+
+    Args:
+        kind: ``aligner``, ``codec`` or ``naturalspeech2``.
+        preset: one of that kind's presets.
+        recipe: sections ``model``, ``objective`` and ``data`` with differences.
+
+    Raises:
+        ConfigError: a name or a value is not known; the message names the nearest one.
+    """
+    check_names([kind], list(_KINDS), "what can be trained")
+    entry = _KINDS[kind]
+    check_names([preset], list(entry.presets), f"the presets of {kind}")
+    sections = recipe or {}
+    config = overridden(entry.presets[preset](), sections.get("model", {}), "model")
+    objective = overridden(entry.objective(), sections.get("objective", {}), "objective")
+    data = overridden(entry.data(), sections.get("data", {}), "data")
+    return Trainable(
+        config=config,
+        build_objective=lambda folder, init: entry.build(config, objective, folder, init),
+        build_source=lambda folder, training: entry.feed(data, folder, training),
+        training=entry.training,
+    )
+
+
+def _build_aligner(
+    config: aligner_config.AlignerConfig,
+    objective: AlignerObjectiveConfig,
+    data: Path,
+    init: Path | None,
+) -> nn.Module:
+    from parlando.aligner.model import Aligner
+    from parlando.aligner.objective import AlignerObjective
+
+    aligner = Aligner(config)
+    if init is not None:
+        load_weights(init, aligner)
+    return AlignerObjective(
+        aligner,
+        prior_steps=objective.prior_steps,
+        recogniser_weight=objective.recogniser_weight,
+    )
+
+
+def _build_codec(
+    config: rvq_config.RVQConfig, objective: CodecObjectiveConfig, data: Path, init: Path | None
+) -> nn.Module:
+    from parlando.codecs.rvq.model import build_rvq
+    from parlando.codecs.rvq.objective import build_rvq_objective
+
+    codec = build_rvq(config)
+    if init is not None:
+        load_weights(init, codec)
+        codec.quantizer.restart_statistics()
+    if objective.fit_frames:
+        codec.fit(_some_crops(data, objective.fit_frames))
+    return build_rvq_objective(codec, objective.loss)
+
+
+def _some_crops(data: Path, frames: int) -> list[Tensor]:
+    source = AudioCrops(PreparedCorpus(data), batch_size=32, crop_frames=64, seed=1)
+    batches = -(-frames // (32 * 64))
+    return [source.batch(step, 0, 1)["waveform"] for step in range(batches)]
+
+
+def _build_naturalspeech2(
+    config: naturalspeech2_config.NaturalSpeech2Config,
+    objective: SystemObjectiveConfig,
+    data: Path,
+    init: Path | None,
+) -> nn.Module:
+    from parlando.generative.diffusion import VPSchedule
+    from parlando.registry import load_codec
+    from parlando.systems.naturalspeech2.model import NaturalSpeech2
+    from parlando.systems.naturalspeech2.objective import NaturalSpeech2Objective
+    from parlando.text.vocabulary import SYMBOLS
+
+    codec = load_codec(objective.codec)
+    if config.latent_width != len(codec.latent_mean):
+        raise ConfigError(
+            f"the codec {objective.codec} has latents of width {len(codec.latent_mean)}, the "
+            f"preset expects {config.latent_width}; set latent_width in the recipe's [model]"
+        )
+    model = NaturalSpeech2(config, len(SYMBOLS))
+    if init is not None:
+        load_weights(init, model)
+    return NaturalSpeech2Objective(
+        model, codec, codec.quantizer.codebooks, objective.loss, VPSchedule()
+    )
+
+
+def _feed_crops(data: CropData, folder: Path, training: TrainConfig) -> BatchSource:
+    corpus = PreparedCorpus(folder)
+    crop_seconds = data.crop_frames * corpus.hop_samples / corpus.rate_hz
+    return AudioCrops(
+        corpus,
+        batch_size=max(1, round(training.batch_seconds / crop_seconds)),
+        crop_frames=data.crop_frames,
+        seed=training.seed,
+        source_weights=data.source_weights,
+        voice_weight=data.voice_weight,
+        validation_batches=2,
+    )
+
+
+def _feed_utterances(
+    parts: tuple[str, ...], prompted: bool
+) -> Callable[[UtteranceData, Path, TrainConfig], BatchSource]:
+    def feed(data: UtteranceData, folder: Path, training: TrainConfig) -> BatchSource:
+        corpus = PreparedCorpus(folder)
+        return Utterances(
+            corpus,
+            batch_frames=round(training.batch_seconds * corpus.rate_hz / corpus.hop_samples),
+            parts=parts,
+            seed=training.seed,
+            source_weights=data.source_weights,
+            voice_weight=data.voice_weight,
+            shortest_frames=data.shortest_frames,
+            longest_frames=data.longest_frames,
+            prompts=data.prompts if prompted else None,
+            validation_batches=4,
+        )
+
+    return feed
+
+
+_KINDS: dict[str, _Kind] = {
+    "aligner": _Kind(
+        presets={"small": aligner_config.small, "tiny": aligner_config.tiny},
+        objective=AlignerObjectiveConfig,
+        data=UtteranceData,
+        training=TrainConfig(
+            steps=20_000,
+            batch_seconds=48.0,
+            learning_rate=1e-3,
+            schedule="constant",
+            cooldown_fraction=0.4,
+            precision="bf16",
+            ema_decay=0.995,
+        ),
+        build=_build_aligner,
+        feed=_feed_utterances(("waveform", "symbols"), prompted=False),
+    ),
+    "codec": _Kind(
+        presets={
+            "paper": rvq_config.paper,
+            "small": rvq_config.small,
+            "tiny": rvq_config.tiny,
+        },
+        objective=CodecObjectiveConfig,
+        data=CropData,
+        training=TrainConfig(
+            steps=100_000,
+            batch_seconds=12.8,
+            learning_rate=1e-3,
+            betas=(0.8, 0.99),
+            schedule="constant",
+            cooldown_fraction=0.5,
+            precision="bf16",
+        ),
+        build=_build_codec,
+        feed=_feed_crops,
+    ),
+    "naturalspeech2": _Kind(
+        presets={
+            "paper": naturalspeech2_config.paper,
+            "small": naturalspeech2_config.small,
+            "tiny": naturalspeech2_config.tiny,
+        },
+        objective=SystemObjectiveConfig,
+        data=UtteranceData,
+        training=TrainConfig(
+            steps=300_000,
+            batch_seconds=30.0,
+            learning_rate=1e-3,
+            warmup_steps=500,
+            schedule="constant",
+            cooldown_fraction=0.3,
+            precision="bf16",
+        ),
+        build=_build_naturalspeech2,
+        feed=_feed_utterances(("symbols", "durations", "codes", "f0", "voiced"), prompted=True),
+    ),
+}
