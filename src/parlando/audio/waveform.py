@@ -31,6 +31,7 @@ _ENCODINGS = {
 _TAGS = ("title", "comment", "software", "artist", "date", "copyright", "license")
 _FRAME_SECONDS = 0.01
 _SILENCE_DB = -75.0
+_CLIPPED_SHARE = 0.05
 # libsndfile's Vorbis encoder overflows its stack when it is given minutes in one call.
 _WRITE_BLOCK_SAMPLES = 1 << 16
 
@@ -311,14 +312,15 @@ def prepare_prompt(waveform: Waveform) -> np.ndarray:
     samples, rate_hz = np.asarray(waveform.samples, dtype=np.float32), waveform.rate_hz
     if not np.isfinite(samples).all():
         raise PromptError("the prompt holds NaN or infinite samples; record or export it again")
-    if (share := clipped_share(samples)) > 0.05:
-        raise PromptError(
-            f"{share:.0%} of the prompt is clipped, at most 5% is usable; record it less loud"
-        )
+    share = clipped_share(samples)
     samples = samples - samples.mean() if len(samples) else samples
     samples = trim_silence(samples, rate_hz)
     if not len(samples):
         raise PromptError("the prompt is silent; give 3 to 30 s of one person speaking")
+    if share > _CLIPPED_SHARE:
+        raise PromptError(
+            f"{share:.0%} of the prompt is clipped, at most 5% is usable; record it less loud"
+        )
     samples = best_excerpt(samples, rate_hz, PROMPT_MAXIMUM_SECONDS)
     speech_seconds = float(voice_activity(samples, rate_hz).sum()) * _FRAME_SECONDS
     if speech_seconds < PROMPT_MINIMUM_SPEECH_SECONDS:
