@@ -51,6 +51,15 @@ def test_every_weight_learns():
         assert idle == []
 
 
+def test_latents_are_heard_over_unit_noise_from_the_start():
+    torch.manual_seed(0)
+    encoder = SEANetEncoder(strides=(2, 4, 5, 5), width=8, latent_width=256)
+    with torch.no_grad():
+        latent = encoder(0.1 * torch.randn(2, 8000))
+    power = latent.flatten(0, 1).var(0)
+    assert float(0.5 * (1.0 + power).log2().sum()) > 2.0  # bits per frame
+
+
 def test_waveform_is_bounded_and_full_precision_under_autocast():
     _, decoder = pair((2, 3))
     with torch.autocast("cpu", torch.bfloat16):

@@ -81,19 +81,17 @@ class SEANetEncoder(nn.Module):
         super().__init__()
         self.hop_samples = math.prod(strides)
         channels = [width << index for index in range(len(strides) + 1)]
-        layers: list[nn.Module] = [weight_norm(nn.Conv1d(1, width, 7, padding=3))]
+        layers: list[nn.Module] = [_level_convolution(1, width, 7, padding=3)]
         for (inner, outer), stride in zip(pairwise(channels), strides, strict=True):
             layers += [ResidualUnit(inner, dilation) for dilation in _DILATIONS]
             layers += [
                 Snake(inner),
                 # Kernel 2s, step s, padding ceil(s / 2): exactly S / s frames, s even or odd.
-                weight_norm(
-                    nn.Conv1d(inner, outer, 2 * stride, stride, padding=math.ceil(stride / 2))
-                ),
+                _level_convolution(inner, outer, 2 * stride, stride, padding=math.ceil(stride / 2)),
             ]
         layers += [
             Snake(channels[-1]),
-            weight_norm(nn.Conv1d(channels[-1], latent_width, 3, padding=1)),
+            _level_convolution(channels[-1], latent_width, 3, padding=1),
         ]
         self.layers = nn.Sequential(*layers)
 
@@ -153,3 +151,16 @@ class SEANetDecoder(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             waveform: Tensor = self.output(x.float())[:, 0].tanh()
         return waveform
+
+
+def _level_convolution(
+    inner: int, outer: int, kernel: int, stride: int = 1, *, padding: int
+) -> nn.Module:
+    """Build a convolution that at first keeps the variance of white input.
+
+    PyTorch's own initial weights divide it by three a layer. Latents so small drown in the unit
+    noise of the autoencoder's stage, and the decoder first learns to ignore them.
+    """
+    convolution = nn.Conv1d(inner, outer, kernel, stride, padding)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="linear")
+    return weight_norm(convolution)
