@@ -51,19 +51,30 @@ class Aligner(nn.Module):
         self.query = nn.Linear(width, match)
         self.symbols = nn.Embedding(classes, match)
         self.context = nn.Conv1d(match, match, 3, padding=1)
-        self.register_buffer(
-            "phone_class", torch.tensor(vocabulary.PHONE_IDS), persistent=False
-        )
+        self.register_buffer("phone_class", torch.tensor(vocabulary.PHONE_IDS), persistent=False)
 
     def features(self, waveform: Tensor) -> Tensor:
-        """Return log-mel frames with the mean of each band removed: ``(B, S)`` to ``(B, T, M)``."""
-        mel = log_mel(
-            waveform, self.rate_hz, self.fft_samples, self.hop_samples, self.mel_bands
-        )
-        return mel
+        """Return log-mel frames: ``(B, S)`` to ``(B, T, M)``."""
+        # Under autocast a logarithm of -11 would be rounded to a sixteenth.
+        with torch.autocast(waveform.device.type, enabled=False):
+            return log_mel(
+                waveform.float(),
+                self.rate_hz,
+                self.fft_samples,
+                self.hop_samples,
+                self.mel_bands,
+            )
 
     def encode(self, mel: Tensor, frame_mask: Tensor) -> Tensor:
-        """Encode mel frames: ``(B, T, M)`` with mask ``(B, T)`` to ``(B, T, D)``."""
+        """Encode mel frames less the mean of each band.
+
+        Args:
+            mel: ``(B, T, M)``.
+            frame_mask: ``(B, T)`` bool.
+
+        Returns:
+            ``(B, T, D)``; of no meaning outside the mask.
+        """
         mask = frame_mask[..., None].to(mel)
         mean = (mel * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1.0)
         x = self.norm(self.input((mel - mean) * mask)) * mask

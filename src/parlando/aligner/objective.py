@@ -83,9 +83,7 @@ class AlignerObjective(nn.Module):
             "phone_error_rate": errors / max(total, 1),
         }
 
-    def _losses(
-        self, mel: Tensor, batch: Mapping[str, Any], tightness: float
-    ) -> dict[str, Tensor]:
+    def _losses(self, mel: Tensor, batch: Mapping[str, Any], tightness: float) -> dict[str, Tensor]:
         symbols, symbol_mask = batch["symbols"], batch["symbol_mask"]
         frame_mask = batch["frame_mask"]
         frames, counts = frame_mask.sum(1), symbol_mask.sum(1)
@@ -101,7 +99,7 @@ class AlignerObjective(nn.Module):
                 log_probabilities.transpose(0, 1), targets, frames, lengths, zero_infinity=True
             )
         # Items whose text cannot fit into their frames carry no information.
-        possible = likelihood > -50.0 * frames
+        possible = frames >= lengths
         alignment = -(likelihood / frames)[possible].sum() / possible.sum().clamp_min(1)
         return {"alignment": alignment, "recognition": recognition}
 

@@ -14,7 +14,9 @@ from torch import Tensor
 
 
 @functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def _hann(n_fft: int, device: str, dtype: torch.dtype) -> Tensor:
+    # Kept for training too, which refuses tensors that were made in inference mode.
     return torch.hann_window(n_fft, device=device, dtype=dtype)
 
 
@@ -67,8 +69,9 @@ def hertz_to_mel(hertz: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def mel_filterbank(rate_hz: int, n_fft: int, n_mels: int, low_hz: float = 0.0) -> Tensor:
-    """Build triangular mel filters of unit peak (HTK scale).
+    """Build triangular mel filters on the HTK scale.
 
     Returns:
         ``(n_mels, n_fft // 2 + 1)`` float32, each row normalised to sum to one where it is not

@@ -102,7 +102,6 @@ class NaturalSpeech2Objective(nn.Module):
         count = len(batch["codes"])
         t = (torch.arange(count, device=batch["codes"].device) + 0.5) / count
         kept = torch.zeros_like(t, dtype=torch.bool)
-        generator_state = torch.get_rng_state()
         figures: dict[str, float] = {}
         silent = dict(batch, symbols=torch.ones_like(batch["symbols"]))
         for name, variant, dropped in (
@@ -110,12 +109,13 @@ class NaturalSpeech2Objective(nn.Module):
             ("_without_prompt", batch, ~kept),
             ("_without_text", silent, kept),
         ):
-            torch.manual_seed(0)
-            losses, logs = self._losses(variant, t, dropped)
+            # The same noise for all three, and none of it for the training that goes on.
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                losses, logs = self._losses(variant, t, dropped)
             if not name:
                 figures |= {key: float(value) for key, value in losses.items()} | logs
             figures[f"data{name}"] = float(losses["data"])
-        torch.set_rng_state(generator_state)
         return figures
 
     def _losses(
