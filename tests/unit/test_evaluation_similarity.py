@@ -47,6 +47,8 @@ def test_rank_one_looks_only_inside_the_group_and_states_chance():
     assert found.hits == (True, False, True)
     assert found.accuracy == pytest.approx(2 / 3)
     assert found.chance == pytest.approx((0.5 + 0.5 + 1.0) / 3)
+    voiceless = rank_one([np.zeros(3)], ["carl"], gallery, groups)
+    assert (voiceless.accuracy, voiceless.nearest) == (0.0, ("",))
     with pytest.raises(ValueError, match="1 outputs and 0 owners"):
         rank_one(outputs[:1], [], gallery, groups)
 

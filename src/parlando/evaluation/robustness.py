@@ -295,7 +295,7 @@ def _join(first: np.ndarray, second: np.ndarray, fade_samples: int) -> np.ndarra
 def prove(
     detect: Detector,
     outputs: Sequence[SpokenWords],
-    untouched: Sequence[SpokenWords],
+    untouched: Sequence[tuple[np.ndarray, Sequence[Phones]]],
     *,
     minimum_phones: int = 2,
     seed: int = 0,
@@ -305,7 +305,8 @@ def prove(
     Args:
         detect: from samples and expected words to slips.
         outputs: each is altered once, cut and doubled in turn, at a word drawn at random.
-        untouched: speech known to be right, such as recordings of people.
+        untouched: samples and words of speech that is held to be right; a slip that its speaker
+            did make counts as a false alarm.
         minimum_phones: shortest word that is altered; a one-phone word such as "a" leaves
             no more trace than a mumble does.
         seed: of the draw.
@@ -332,7 +333,7 @@ def prove(
         altered=len(outputs),
         found=len(outputs) - len(missed),
         untouched=len(untouched),
-        flagged=sum(bool(detect(spoken.samples, spoken.words)) for spoken in untouched),
+        flagged=sum(bool(detect(samples, words)) for samples, words in untouched),
         missed=tuple(missed),
     )
 

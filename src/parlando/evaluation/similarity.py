@@ -36,13 +36,13 @@ class RankOne:
     hits: tuple[bool, ...]
     """One entry per output."""
     nearest: tuple[str, ...]
-    """The nearest speaker of each output."""
+    """The nearest speaker of each output; empty where nobody is alike at all."""
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> float:
-    """Compute the cosine of the angle between two vectors ``(D,)``."""
+    """Compute the cosine of the angle between two vectors ``(D,)``; 0 if one of them is zero."""
     norms = np.linalg.norm(first) * np.linalg.norm(second)
-    return float(np.dot(first, second) / norms)
+    return float(np.dot(first, second) / norms) if norms > 0 else 0.0
 
 
 def rank_one(
@@ -54,20 +54,22 @@ def rank_one(
     """Identify the speaker of each output among the candidates of the owner's group.
 
     Args:
-        outputs: embeddings ``(D,)``.
+        outputs: embeddings ``(D,)``; zeros where no voice was found, which is a miss.
         owners: the speaker whose voice each output should have; each is in ``gallery``.
         gallery: one embedding per speaker, of speech that no output was prompted with.
         groups: group (such as the sex) of every speaker in the gallery.
 
     Raises:
-        ValueError: if there are no outputs or as many owners as outputs are not given.
+        ValueError: if there are no outputs, or not as many owners.
     """
     if not outputs or len(outputs) != len(owners):
         raise ValueError(f"{len(outputs)} outputs and {len(owners)} owners")
     nearest, chances = [], []
     for output, owner in zip(outputs, owners, strict=True):
         candidates = [name for name in gallery if groups[name] == groups[owner]]
-        nearest.append(max(candidates, key=lambda name: cosine(output, gallery[name])))
+        alike = {name: cosine(output, gallery[name]) for name in candidates}
+        best = max(alike, key=lambda name: alike[name])
+        nearest.append(best if alike[best] > 0 else "")
         chances.append(1.0 / len(candidates))
     hits = tuple(found == owner for found, owner in zip(nearest, owners, strict=True))
     return RankOne(

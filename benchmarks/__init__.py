@@ -1,0 +1,1 @@
+"""Measurements of the released weights, one command each."""
