@@ -1,7 +1,7 @@
 """Write the README's table from the figures beside the released weights.
 
-``python -m benchmarks.readme``. A release's folder holds ``quality.json`` and ``speed.json`` as the benchmarks wrote them. What was
-not measured is not in the table.
+``python -m benchmarks.readme``. A release's folder holds ``quality.json`` and ``speed.json`` as the
+benchmarks wrote them. What was not measured is not in the table.
 """
 
 import json

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,7 @@ class Speaker:
             case None:
                 voice = self._default
             case str() | Path():
-                voice = Voice.from_file(voice)
+                voice = _voice_of(Path(voice))
             case (samples, rate_hz):
                 voice = Voice.from_samples(samples, rate_hz)
         if voice not in self._prompts:
@@ -181,6 +181,20 @@ class Speaker:
             with torch.inference_mode():
                 self._prompts[voice] = self.synthesizer.encode_prompt(torch.from_numpy(samples))
         return self._prompts[voice]
+
+
+def _voice_of(path: Path) -> Voice:
+    """Read a prompt once for as long as its file stays the same."""
+    try:
+        state = path.stat()
+    except OSError:
+        return Voice.from_file(path)  # which says what is wrong
+    return _read_voice(path.absolute(), state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read_voice(path: Path, _changed: int, _size: int) -> Voice:
+    return Voice.from_file(path)
 
 
 def speak_options(given: dict[str, Any]) -> SpeakOptions:

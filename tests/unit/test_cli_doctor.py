@@ -22,7 +22,7 @@ def test_report_names_versions_devices_and_extras(capsys):
 def test_missing_package_is_a_problem_with_its_cure(monkeypatch, capsys):
     installed = doctor._installed
     monkeypatch.setattr(
-        doctor, "_installed", lambda name: (name != "soxr" and installed(name)) or None
+        doctor, "_installed", lambda name: None if name == "soxr" else installed(name)
     )
     assert main(["doctor"]) == 1
     printed = capsys.readouterr().out

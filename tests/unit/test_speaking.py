@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sines import HOP, RATE, SineSynthesizer, babble
 
-from parlando.audio.waveform import active_level_db, load, read_metadata
+from parlando.audio.waveform import active_level_db, load, read_metadata, save
 from parlando.contracts import ConfigError, PromptError, TextError
 from parlando.safety import provenance
 from parlando.speaking import Speaker
@@ -121,6 +121,15 @@ def test_prompt_is_encoded_once_per_voice(speaker, voice):
     for _ in range(3):
         speaker.speak("Hello.", voice, seed=0)
     assert speaker.synthesizer.encoded == 1
+
+
+def test_prompt_file_is_read_again_when_it_changes(speaker, tmp_path):
+    path = tmp_path / "prompt.wav"
+    for number, seconds in enumerate((3.0, 4.0), start=1):
+        save(path, babble(seconds), RATE)
+        for _ in range(2):
+            speaker.speak("Hello.", path, seed=0)
+        assert speaker.synthesizer.encoded == number
 
 
 def test_very_long_text_streams(speaker, voice):
