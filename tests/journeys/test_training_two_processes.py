@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from parlando.contracts import PhaseResult
 from parlando.training.checkpoint import load_state
 from parlando.training.config import TrainConfig
 from parlando.training.loop import existing_checkpoints, train
+from parlando.training.sharding import whole
 
 
 class Adversarial(nn.Module):
@@ -72,10 +76,25 @@ def run(folder: Path, steps: int, **changes):
     return objective, train(objective, Source(), config, folder, "toy", {})
 
 
-def worker(folder: Path) -> None:
+def shard(accelerator: Accelerator, objective: nn.Module, *optimizers: torch.optim.Optimizer):
+    """Do what accelerate's launcher with FSDP2 does, which refuses to do it on a CPU."""
+    names = {id(parameter): name for name, parameter in objective.named_parameters()}
+    for part in (objective.critic, objective):
+        fully_shard(part, mesh=init_device_mesh("cpu", (accelerator.num_processes,)))
+    sharded = dict(objective.named_parameters())
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["params"] = [sharded[names[id(old)]] for old in group["params"]]
+    return objective, *optimizers
+
+
+def worker(folder: Path, mode: str) -> None:
     """Train in one of several processes, and leave what this process ended with."""
+    if mode == "sharded":
+        Accelerator.prepare = shard
+        run(folder, steps=3)  # and go on below, so that a sharded state is loaded as well
     objective, result = run(folder, steps=6)
-    state = {"weights": objective.state_dict(), "square": result.numbers["square"]}
+    state = {"weights": whole(objective.state_dict()), "square": result.numbers["square"]}
     torch.save(state, folder / f"rank-{os.environ['RANK']}.pt")
 
 
@@ -85,16 +104,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory) -> Path:
+@pytest.fixture(scope="module", params=["replicated", "sharded"])
+def two(tmp_path_factory, request) -> Path:
     """The folder of a run of two processes."""
-    folder = tmp_path_factory.mktemp("two")
+    folder = tmp_path_factory.mktemp(request.param)
     launcher = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
         "--master-addr", "127.0.0.1", "--master-port", str(free_port()),
     ]  # fmt: skip
     done = subprocess.run(
-        [*launcher, __file__, str(folder)],
+        [*launcher, __file__, str(folder), request.param],
         env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         capture_output=True,
         text=True,
@@ -134,4 +153,4 @@ def test_one_process_goes_on_where_two_were(two, tmp_path):
 
 
 if __name__ == "__main__":
-    worker(Path(sys.argv[1]))
+    worker(Path(sys.argv[1]), sys.argv[2])

@@ -196,7 +196,7 @@ def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         if folder.exists():
             os.rename(folder, replaced)
         os.rename(partial, folder)
-    except OSError as error:
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch reports a full disk so
         raise CheckpointError(f"{folder}: cannot be written ({error}); check the disk") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

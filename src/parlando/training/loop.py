@@ -222,11 +222,10 @@ class _Loop:
     @torch.no_grad()
     def _validate(self) -> int:
         """Measure the averaged weights on the fixed batches, shared out over the processes."""
-        stepper, module, means = self._stepper, self._stepper.module, _Means()
+        stepper, means = self._stepper, _Means()
         rank, world = self._accelerator.process_index, self._accelerator.num_processes
-        validate, audio = getattr(module, "validate", None), getattr(module, "audio", None)
-        module.eval()
-        with stepper.average.applied(), stepper.autocast():
+        with stepper.averaged() as module:
+            validate, audio = getattr(module, "validate", None), getattr(module, "audio", None)
             for index, batch in enumerate(self._source.validation()):
                 if index % world != rank:
                     continue
@@ -239,7 +238,6 @@ class _Loop:
                     for name, (samples, rate_hz) in audio(batch).items():
                         samples = torch.as_tensor(samples).float().cpu().numpy()
                         self._tracker.audio(self._step, name, samples, rate_hz)
-        module.train()
         self._numbers = self._merged(means)
         self._record("validation", self._numbers, {})
         return self._step

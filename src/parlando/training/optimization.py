@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from parlando.training.config import TrainConfig
+from parlando.training.sharding import spread
 
 
 def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
@@ -116,14 +117,12 @@ class WeightAverage:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Hold the averaged weights in the module, and put the trained ones back after."""
-        with torch.no_grad():
-            trained = [parameter.detach().clone() for parameter in self._parameters()]
-            torch._foreach_copy_(self._parameters(), list(self._average.values()))
+        trained = [parameter.clone() for parameter in self._parameters()]
+        self._hold(self._average.values())
         try:
             yield
         finally:
-            with torch.no_grad():
-                torch._foreach_copy_(self._parameters(), trained)
+            self._hold(trained)
 
     def state_dict(self) -> dict[str, int | dict[str, Tensor]]:
         """Return the count of updates and the averaged tensors."""
@@ -140,8 +139,13 @@ class WeightAverage:
         if not isinstance(average, dict) or average.keys() != self._average.keys():
             raise ValueError("the averaged weights belong to another module")
         for name, tensor in average.items():
-            self._average[name].copy_(tensor)
+            self._average[name].copy_(spread(tensor, self._average[name]))
         self._updates = int(updates)  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def _hold(self, weights: Iterable[Tensor]) -> None:
+        for parameter, weight in zip(self._parameters(), weights, strict=True):
+            parameter.copy_(weight)
 
     def _parameters(self) -> list[Tensor]:
         return [parameter.detach() for _, parameter in self._module.named_parameters()]

@@ -1,19 +1,20 @@
 """One optimizer step of any objective: its phases, on one process or many."""
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, send_to_device
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, send_to_device
 from torch import Tensor, nn
 
-from parlando.contracts import Objective
+from parlando.contracts import ConfigError, Objective
 from parlando.training.checkpoint import check_tensors
 from parlando.training.config import TrainConfig
 from parlando.training.optimization import WeightAverage, adamw, only_trainable, stepped_parameters
+from parlando.training.sharding import gathered, is_sharded, load_optimizer, spread, whole
 
 Batch = dict[str, Any]
 
@@ -25,7 +26,11 @@ class Stepper:
     """
 
     def __init__(self, objective: nn.Module, config: TrainConfig) -> None:
-        """Prepare an objective for this process, the launcher's settings included."""
+        """Prepare an objective for this process, the launcher's settings included.
+
+        Raises:
+            ConfigError: the launcher asks for a way of sharding that checkpoints cannot hold.
+        """
         self._config = config
         # Parts may be skipped at random (guidance, quantizer dropout), and phases use but a part.
         wrapper = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -42,6 +47,9 @@ class Stepper:
         self._wrapped, *optimizers = self.accelerator.prepare(objective, *optimizers)
         self._optimizers = dict(zip(self.objective.phases, optimizers, strict=True))
         self.average = WeightAverage(self.objective.trained(), config.ema_decay)
+        self._is_sharded = is_sharded(objective)
+        if self.accelerator.distributed_type == DistributedType.FSDP and not self._is_sharded:
+            raise ConfigError("got FSDP version 1, expected 2; launch with --fsdp_version 2")
 
     def take(self, step: int, batches: list[Batch], rate: float) -> tuple[bool, dict[str, Tensor]]:
         """Run all phases of a step, then whatever follows the optimizers.
@@ -77,7 +85,8 @@ class Stepper:
         """Sum one phase's gradients over the micro-batches and step its optimizer."""
         optimizer = self._optimizers[phase]
         parameters = stepped_parameters(optimizer)
-        others = [p for other in self._optimizers.values() for p in stepped_parameters(other)]
+        # FSDP fixes at the start which parameters have gradients.
+        others = [] if self._is_sharded else self._all_stepped()
         index = self.objective.phases.index(phase)
         share = self.accelerator.process_index * len(batches)
         figures: dict[str, Tensor] = {}
@@ -101,14 +110,18 @@ class Stepper:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for parameter in self._all_stepped():
+            parameter.grad = None
         return finite, {**figures, f"gradient_{phase}": norm}
+
+    def _all_stepped(self) -> list[nn.Parameter]:
+        return [p for each in self._optimizers.values() for p in stepped_parameters(each)]
 
     def _clip(self, parameters: list[nn.Parameter]) -> Tensor:
         """Scale the gradients down to the largest allowed norm; return the norm before."""
         limit = self._config.gradient_clip or float("inf")
         norm = self.accelerator.clip_grad_norm_(parameters, limit)
-        return torch.as_tensor(norm).detach().float()
+        return torch.as_tensor(whole(norm)).detach().float()
 
     def autocast(self) -> Any:
         """Return the context of the configured precision for a forward pass."""
@@ -120,30 +133,41 @@ class Stepper:
         sequence = np.random.SeedSequence((self._config.seed, step, *what))
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
+    @contextmanager
+    def averaged(self) -> Iterator[nn.Module]:
+        """Hold the averaged weights and give the objective in evaluation mode."""
+        self.module.eval()
+        with self.average.applied(), gathered(self.module), self.autocast():
+            yield self.module
+        self.module.train()
+
     def averaged_weights(self) -> dict[str, Tensor]:
-        """Return the released module's tensors with averaged parameters."""
+        """Return the released module's tensors with averaged parameters; all processes call."""
         with self.average.applied():
-            tensors = self.objective.trained().state_dict()
+            tensors = whole(self.objective.trained().state_dict())
             return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return raw weights, optimizers and average."""
-        return {
-            "objective": self.module.state_dict(),
+        """Return raw weights, optimizers and average, whole; all processes call."""
+        state = {
+            "objective": dict(self.module.state_dict()),
             "optimizers": {name: o.state_dict() for name, o in self._optimizers.items()},
             "average": self.average.state_dict(),
         }
+        return whole(state)
 
     def load_state_dict(self, state: Mapping[str, Any], where: str) -> None:
-        """Take over a state that ``state_dict`` returned.
+        """Take over a state that ``state_dict`` returned, on any number of processes.
 
         Raises:
             CheckpointError: the state belongs to another objective; ``where`` says which it is.
         """
-        check_tensors(state["objective"], self.module.state_dict(), where)
-        self.module.load_state_dict(state["objective"], strict=True)
+        own = self.module.state_dict()
+        check_tensors(state["objective"], own, where)
+        weights = {name: spread(tensor, own[name]) for name, tensor in state["objective"].items()}
+        self.module.load_state_dict(weights, strict=True)
         for name, optimizer in self._optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            load_optimizer(optimizer, state["optimizers"][name])
         self.average.load_state_dict(state["average"])
 
     def _freeze_unstepped(self) -> None:
