@@ -19,7 +19,7 @@ from benchmarks.material import (
     sexes,
 )
 from parlando.audio.waveform import resample, save, trim_silence
-from parlando.contracts import AudioError
+from parlando.contracts import AudioError, ConfigError
 from parlando.evaluation.intelligibility import (
     ErrorCount,
     allowed_error,
@@ -184,6 +184,10 @@ def measure_voice(
     ]
     measured = [_halves(clip, judges) for clip in progress(material.test_clips, "halves")]
     halves = [value for value in measured if value is not None]
+    if not halves:
+        raise ConfigError(
+            f"no test clip holds {_LEAST_CLIP_SECONDS:g} s of speech to halve; raise --limit"
+        )
     bound = SIMILARITY_SHARE * float(np.mean(halves))
     report = {
         "rank_one": {
