@@ -80,8 +80,11 @@ def stretch_time(samples: np.ndarray, rate_hz: int, ratio: float) -> np.ndarray:
     length = round(len(samples) * ratio)
     half = round(rate_hz * 0.015)
     reach = round(rate_hz * 0.008)
-    if length == len(samples) or len(samples) < 4 * half:
-        return np.resize(samples, length).astype(np.float32) if length else samples[:0]
+    if length == len(samples):
+        return samples.astype(np.float32)
+    if len(samples) < 4 * half:
+        # Less than two windows: there is nothing to overlap.
+        return np.pad(samples, (0, max(0, length - len(samples))))[:length].astype(np.float32)
     window = 0.5 - 0.5 * np.cos(np.pi * np.arange(2 * half) / half)
     source = np.pad(samples.astype(np.float64), (half + reach, 3 * half + 2 * reach))
     count = length // half + 2

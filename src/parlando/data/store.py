@@ -95,12 +95,15 @@ def read_info(folder: Path) -> dict[str, Any]:
     """Read ``info.json`` of a prepared corpus.
 
     Raises:
-        ConfigError: it is missing, or of another schema version.
+        ConfigError: it is missing, damaged, or of another schema version.
     """
     path = folder / "info.json"
     if not path.is_file():
         raise ConfigError(f"{folder}: no prepared corpus here; make one with 'parlando prepare'")
-    info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: is damaged ({error}); prepare the corpus again") from error
     if info.get("schema_version") != SCHEMA_VERSION:
         raise ConfigError(
             f"{folder}: prepared with schema {info.get('schema_version')}, this version reads "

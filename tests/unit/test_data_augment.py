@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from speechlike import speechlike
+
+from parlando.audio.pitch import f0
+from parlando.data.augment import Voice, change_voice, stretch_time, voices_of
+
+RATE = 16_000
+
+
+def median_pitch(samples):
+    hertz, voiced = f0(samples, RATE, 200)
+    assert voiced.mean() > 0.5
+    return float(np.median(hertz[voiced]))
+
+
+def test_voices_belong_to_the_speaker_and_differ_audibly():
+    voices = voices_of("kathleen", 4)
+    assert voices == voices_of("kathleen", 4)
+    assert voices[:2] == voices_of("kathleen", 2)
+    assert voices != voices_of("p239", 4)
+    assert len({voice.name for voice in voices}) == 4
+    for voice in voices:
+        assert 0.85 <= voice.factor <= 1.18
+        assert abs(voice.factor - 1.0) >= 0.06
+        assert 0.92 <= voice.tempo <= 1.08
+    assert {voice.factor > 1.0 for voice in voices[:2]} == {True, False}
+    assert voices_of("kathleen", 0) == []
+
+
+@pytest.mark.parametrize("factor", [0.85, 1.1, 1.18])
+@pytest.mark.parametrize("tempo", [0.92, 1.0, 1.08])
+def test_pitch_follows_the_factor_and_length_the_tempo(factor, tempo):
+    speech = speechlike(2.0, pitch_hz=140.0)
+    changed = change_voice(speech, RATE, Voice(name="v1", factor=factor, tempo=tempo))
+    assert changed.dtype == np.float32
+    assert len(changed) == pytest.approx(len(speech) / tempo, abs=2)
+    assert median_pitch(changed) == pytest.approx(140.0 * factor, rel=0.01)
+
+
+def test_formants_follow_the_factor():
+    # One resonance at 1,500 Hz, whatever the pitch.
+    noise = np.random.default_rng(0).standard_normal(2 * RATE)
+    band = np.fft.rfft(noise)
+    hertz = np.fft.rfftfreq(len(noise), 1 / RATE)
+    sound = np.fft.irfft(band * np.exp(-(((hertz - 1500.0) / 100.0) ** 2))).astype(np.float32)
+    changed = change_voice(sound, RATE, Voice(name="v1", factor=1.15, tempo=1.0))
+    power = np.abs(np.fft.rfft(changed)) ** 2
+    centre = (power * np.fft.rfftfreq(len(changed), 1 / RATE)).sum() / power.sum()
+    assert centre == pytest.approx(1500.0 * 1.15, rel=0.01)
+
+
+@pytest.mark.parametrize("ratio", [0.7, 0.95, 1.0, 1.05, 1.4])
+def test_stretching_keeps_pitch_level_and_rhythm(ratio):
+    speech = speechlike(2.0)
+    stretched = stretch_time(speech, RATE, ratio)
+    assert len(stretched) == round(2.0 * RATE * ratio)
+    assert median_pitch(stretched) == pytest.approx(120.0, rel=0.01)
+    assert np.sqrt(np.mean(stretched**2)) == pytest.approx(np.sqrt(np.mean(speech**2)), rel=0.1)
+    assert np.abs(np.diff(stretched)).max() < 1.5 * np.abs(np.diff(speech)).max()
+    # The syllables (four a second) are where the ratio puts them.
+    envelope = np.abs(stretched[: len(stretched) // 400 * 400]).reshape(-1, 400).mean(1)
+    spectrum = np.abs(np.fft.rfft(envelope - envelope.mean()))
+    rhythm = spectrum.argmax() / (len(envelope) * 400 / RATE)
+    assert rhythm == pytest.approx(4.0 / ratio, rel=0.05)
+
+
+def test_tiny_inputs_keep_their_length_rule():
+    for samples in (0, 1, 500):
+        assert len(stretch_time(np.ones(samples, np.float32), RATE, 1.1)) == round(samples * 1.1)

@@ -1,0 +1,231 @@
+import numpy as np
+import pytest
+import torch
+from tinycorpus import LEVELS, prepare
+
+from parlando.contracts import ConfigError
+from parlando.data import store
+from parlando.data.dataset import AudioCrops, Utterances
+from parlando.data.prompts import PromptOptions, Prompts
+from parlando.data.store import PreparedCorpus
+
+PARTS = ("waveform", "symbols", "durations", "codes", "f0", "voiced")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return prepare(tmp_path_factory.mktemp("dataset"), count=24)
+
+
+def assert_equal(first, second):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        same = torch.equal(value, second[name]) if torch.is_tensor(value) else value == second[name]
+        assert same, name
+
+
+def test_batches_are_a_function_of_seed_step_and_rank(corpus):
+    for make in (
+        lambda seed: AudioCrops(corpus, batch_size=3, crop_frames=40, seed=seed),
+        lambda seed: Utterances(
+            corpus, batch_frames=500, parts=PARTS, seed=seed, prompts=PromptOptions()
+        ),
+    ):
+        one, two, other = make(5), make(5), make(6)
+        steps = [7, 0, 7, 3]
+        for step in steps:
+            assert_equal(one.batch(step, 1, 2), two.batch(step, 1, 2))
+        different = [
+            not torch.equal(one.batch(s, 0, 1)["waveform"], other.batch(s, 0, 1)["waveform"])
+            for s in range(3)
+        ]
+        assert any(different)
+
+
+def test_ranks_share_one_order_and_no_utterance_of_an_epoch(corpus):
+    source = Utterances(corpus, batch_frames=500)
+    alone = [source.batch(step, 0, 1)["id"] for step in range(12)]
+    shared = [source.batch(step, rank, 3)["id"] for step in range(4) for rank in range(3)]
+    assert alone == shared
+    expected = {corpus.rows[index]["id"] for index in corpus.select(split="train", aligned=True)}
+    epoch: list[str] = []
+    for names in alone:
+        if len(epoch) < len(expected):
+            epoch += names
+    assert sorted(epoch) == sorted(expected)
+
+
+def test_crops_of_an_epoch_cover_the_audio_and_ranks_differ(corpus):
+    source = AudioCrops(corpus, batch_size=4, crop_frames=40, flip_polarity=False)
+    alone = [source.batch(step, 0, 1)["waveform"] for step in range(6)]
+    shared = [source.batch(step, rank, 2)["waveform"] for step in range(3) for rank in range(2)]
+    assert torch.equal(torch.stack(alone), torch.stack(shared))
+    assert len({crop.numpy().tobytes() for crop in torch.cat(alone)}) == 24
+
+
+def test_padding_is_zero_and_agrees_with_the_masks(corpus):
+    source = Utterances(corpus, batch_frames=900, parts=PARTS)
+    sizes = set()
+    for step in range(6):
+        batch = source.batch(step, 0, 1)
+        frames, symbols = batch["frame_mask"], batch["symbol_mask"]
+        size, longest = frames.shape
+        sizes.add(size)
+        assert size * longest <= 900
+        assert batch["waveform"].shape == (size, longest * 200)
+        assert batch["codes"].shape == (size, LEVELS, longest)
+        assert torch.equal(batch["durations"].sum(1), frames.sum(1))
+        assert torch.equal(symbols, batch["symbols"] != 0)
+        assert not batch["durations"][~symbols].any()
+        assert not batch["codes"][:, 1][~frames].any()
+        assert not batch["f0"][~frames].any()
+        assert not batch["voiced"][~frames].any()
+        assert not batch["waveform"][~frames.repeat_interleave(200, 1)].any()
+        for name, speaker in zip(batch["id"], batch["speaker"].tolist(), strict=True):
+            row = next(row for row in corpus.rows if row["id"] == name)
+            assert source.speakers[speaker] == row["speaker"]
+            assert row["split"] == "train"
+    assert max(sizes) > 1
+
+
+def test_untranscribed_utterances_come_where_no_symbols_are_asked_for(corpus):
+    source = Utterances(corpus, batch_frames=10_000, parts=("waveform", "f0"))
+    batch = source.batch(0, 0, 1)
+    assert len(batch["id"]) == len(corpus.select(split="train")) == 21
+    assert "symbol_mask" not in batch
+    assert batch["frame_mask"].shape[1] * 200 == batch["waveform"].shape[1]
+
+
+def test_validation_is_fixed_and_of_its_split(corpus):
+    source = Utterances(corpus, batch_frames=600, prompts=PromptOptions(segment_share=1.0))
+    first, second = list(source.validation()), list(source.validation())
+    assert sorted(name for batch in first for name in batch["id"]) == ["u3", "u4"]
+    for one, two in zip(first, second, strict=True):
+        assert_equal(one, two)
+    crops = AudioCrops(corpus, batch_size=2, crop_frames=50)
+    assert [len(batch["waveform"]) for batch in crops.validation()] == [2, 1]
+    for one, two in zip(crops.validation(), crops.validation(), strict=True):
+        assert_equal(one, two)
+
+
+def test_source_weights_change_how_often_sources_come(corpus):
+    def share(weights):
+        source = Utterances(corpus, batch_frames=500, parts=("f0",), source_weights=weights, seed=1)
+        names = [name for step in range(150) for name in source.batch(step, 0, 1)["id"]]
+        two = {row["id"] for row in corpus.rows if row["source"] == "two"}
+        return np.mean([name in two for name in names])
+
+    assert share({}) == pytest.approx(1 / 3, abs=0.04)
+    assert share({"two": 0.25}) == pytest.approx(0.25 / 2.25, abs=0.04)
+    assert share({"one": 0.0}) == 1.0
+
+
+def test_crops_are_augmented_within_bounds(corpus):
+    def crops(**options):
+        source = AudioCrops(corpus, batch_size=8, crop_frames=40, **options)
+        return torch.cat([source.batch(step, 0, 1)["waveform"] for step in range(4)])
+
+    plain = crops(gain_db=(0.0, 0.0), flip_polarity=False)
+    flipped = crops(gain_db=(0.0, 0.0))
+    signs = (plain * flipped).sum(1).sign()
+    assert 4 < int((signs > 0).sum()) < 28
+    assert torch.equal(plain, flipped * signs[:, None])
+    louder = crops(gain_db=(6.0, 6.0), flip_polarity=False)
+    free = louder.abs().amax(1) < 0.999
+    assert torch.allclose(louder[free], plain[free] * 10 ** (6 / 20), atol=1e-5)
+    assert crops(gain_db=(40.0, 40.0)).abs().max() <= 1.0 + 1e-6
+
+
+def test_short_utterances_are_padded_to_the_crop(corpus):
+    batch = AudioCrops(corpus, batch_size=3, crop_frames=400).batch(0, 0, 1)["waveform"]
+    assert batch.shape == (3, 80_000)
+    assert not batch[:, -20_000:].any()
+    assert batch[:, :16_000].abs().amax(1).min() > 0.05
+
+
+def test_silent_crops_are_drawn_again(tmp_path):
+    corpus = prepare(tmp_path, count=1)
+    notes = store.read_notes(corpus.folder, 0, "audio")
+    frames = notes["rows"][0]["n_frames"]
+    audio = np.zeros(frames * 200, np.int16)
+    audio[: 100 * frames] = 5000
+    arrays = {
+        "audio": audio,
+        "f0": np.zeros(frames, np.float32),
+        "voiced": np.zeros(frames, np.uint8),
+        "symbols": np.ones(notes["rows"][0]["n_symbols"], np.int16),
+    }
+    store.write_shard(corpus.folder, 0, "audio", arrays, notes)
+    source = AudioCrops(PreparedCorpus(corpus.folder), batch_size=64, crop_frames=10)
+    silent = (source.batch(0, 0, 1)["waveform"].abs().amax(1) == 0.0).float().mean()
+    # A draw is silent in 0.45 of the cases, four in a row in 0.04.
+    assert silent < 0.15
+
+
+def test_lengths_and_parts_are_checked(corpus):
+    frames = sorted(corpus.rows[i]["n_frames"] for i in corpus.select(split="train", aligned=True))
+    source = Utterances(
+        corpus, batch_frames=500, shortest_frames=frames[3], longest_frames=frames[-4]
+    )
+    seen = torch.cat([source.batch(step, 0, 1)["frame_mask"].sum(1) for step in range(20)])
+    assert frames[3] <= int(seen.min())
+    assert int(seen.max()) <= frames[-4]
+    with pytest.raises(ConfigError, match="no utterance qualifies"):
+        Utterances(corpus, batch_frames=500, split="test")
+    with pytest.raises(ConfigError, match="expected at least 1"):
+        AudioCrops(corpus, batch_size=0, crop_frames=10)
+    with pytest.raises(ConfigError, match="prompts need"):
+        Utterances(corpus, batch_frames=500, parts=("f0",), prompts=PromptOptions())
+    with pytest.raises(ConfigError, match="nothing in frames"):
+        Utterances(corpus, batch_frames=500, parts=("symbols",))
+    with pytest.raises(ConfigError, match="not possible"):
+        PromptOptions(segment_share=1.5)
+
+
+def test_a_prompt_cut_out_leaves_the_rest_exact(corpus):
+    options = PromptOptions(segment_share=1.0, shortest_frames=40)
+    prompts = Prompts(corpus, options)
+    cut = 0
+    for index in corpus.select(split="train", aligned=True):
+        whole = corpus.item(index, PARTS)
+        rest, prompt = prompts.take(index, whole, np.random.default_rng(index))
+        frames, taken = corpus.rows[index]["n_frames"], prompt["codes"].shape[1]
+        assert 20 <= taken <= 0.6 * frames
+        assert rest["codes"].shape[1] + taken == frames
+        assert int(rest["durations"].sum()) == rest["codes"].shape[1]
+        assert len(rest["durations"]) == len(rest["symbols"])
+        assert len(rest["waveform"]) == rest["codes"].shape[1] * 200
+        # Level 0 counts the frames: prompt and rest are the utterance, nothing twice.
+        first = int(prompt["codes"][0, 0])
+        assert torch.equal(prompt["codes"], whole["codes"][:, first : first + taken])
+        both = torch.cat([prompt["codes"][0], rest["codes"][0]]).sort().values
+        assert torch.equal(both, whole["codes"][0])
+        cut += 1
+    assert cut > 10
+
+
+def test_joined_prompts_are_other_speech_of_the_speaker(corpus):
+    options = PromptOptions(segment_share=0.0, joined_frames=(300, 300))
+    prompts = Prompts(corpus, options)
+    item = corpus.item(0, ("codes", "f0"))
+    rest, prompt = prompts.take(0, item, np.random.default_rng(0))
+    assert rest is item
+    assert prompt["codes"].shape == (LEVELS, 300)
+    # Speaker a speaks at 100 Hz.
+    assert float(prompt["log_f0"].exp()) == pytest.approx(100.0, rel=0.05)
+
+
+def test_at_least_half_of_the_prompts_last_three_seconds(corpus):
+    source = Utterances(corpus, batch_frames=900, prompts=PromptOptions())
+    lengths = torch.cat([source.batch(step, 0, 1)["prompt_mask"].sum(1) for step in range(60)])
+    assert int(lengths.min()) >= 40
+    assert float((lengths >= 240).float().mean()) > 0.5
+
+
+def test_a_speaker_of_one_utterance_is_its_own_prompt(tmp_path):
+    corpus = prepare(tmp_path, count=1)
+    batch = Utterances(corpus, batch_frames=500, prompts=PromptOptions(shortest_frames=400)).batch(
+        0, 0, 1
+    )
+    assert torch.equal(batch["prompt_codes"], batch["codes"])
+    assert torch.isfinite(batch["prompt_log_f0"]).all()
