@@ -134,7 +134,7 @@ class Aligner(nn.Module):
 
     @torch.inference_mode()
     def recognize(self, waveform: Tensor) -> list[str]:
-        """Name the phones of one utterance, ``(S,)`` at ``rate_hz``, without a text (greedy CTC)."""
+        """Name the phones of ``(S,)`` at ``rate_hz`` without a text, by greedy CTC."""
         encoded, _ = self._encode_one(waveform)
         best = self.phone_log_probabilities(encoded)[0].argmax(-1).tolist()
         merged = [b for a, b in zip([0, *best], best, strict=False) if a != b and b != 0]

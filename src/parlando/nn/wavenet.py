@@ -79,7 +79,7 @@ class WaveNet(nn.Module):
         kernel: odd kernel length.
         dilations: dilation of the blocks, cycled through.
         heads: attention heads.
-        attend_every: blocks 0, n, 2n, … attend to the summary.
+        attend_every: blocks 0, n, 2n, … attend to the summary; 0: none does.
         dropout: on the input of each convolution.
     """
 
@@ -104,7 +104,7 @@ class WaveNet(nn.Module):
                     kernel,
                     dilations[index % len(dilations)],
                     heads,
-                    index % attend_every == 0,
+                    attend_every > 0 and index % attend_every == 0,
                     dropout,
                 )
                 for index in range(layers)

@@ -67,9 +67,8 @@ class PromptedPredictor(nn.Module):
         use_prompt: bool,
     ):
         super().__init__()
-        self.use_prompt = use_prompt
         self.input = nn.Linear(input_width, width)
-        self.prompt = nn.Linear(input_width, width)
+        self.prompt = nn.Linear(input_width, width) if use_prompt else None
         self.convolutions = nn.ModuleList(
             [nn.Conv1d(width, width, kernel, padding=kernel // 2) for _ in range(layers)]
         )
@@ -84,13 +83,13 @@ class PromptedPredictor(nn.Module):
         """Map ``(B, T, input_width)`` with ``mask`` ``(B, T)`` to ``(B, T, outputs)``."""
         real = mask[..., None]
         x = self.input(x) * real
-        memory = self.prompt(prompt.states)
+        memory = None if self.prompt is None else self.prompt(prompt.states)
         for index, (convolution, norm) in enumerate(
             zip(self.convolutions, self.norms, strict=True)
         ):
             y = F.relu(convolution(x.transpose(1, 2)).transpose(1, 2))
             x = (x + self.dropout(norm(y))) * real
-            if self.use_prompt and index % 3 == 2:
+            if memory is not None and index % 3 == 2:
                 x = (x + self.attentions[index // 3](x, memory, prompt.mask)) * real
         output: Tensor = self.output(x)
         return output
@@ -135,7 +134,7 @@ class NaturalSpeech2(nn.Module):
             kernel=config.diffusion_kernel,
             dilations=config.diffusion_dilations,
             heads=config.heads,
-            attend_every=config.attend_every,
+            attend_every=config.attend_every if config.prompt_in_diffusion else 0,
             dropout=config.diffusion_dropout,
         )
 

@@ -24,16 +24,10 @@ from parlando.systems.naturalspeech2.model import NaturalSpeech2, PromptStates
 
 
 class LatentCodec(Protocol):
-    """What the objective needs of a codec: codebooks and the statistics of their sum."""
+    """What the objective needs of a codec: the statistics of its latents, both ``(D,)``."""
 
     latent_mean: Tensor
     latent_std: Tensor
-
-    def embed(self, codes: Tensor) -> Tensor:
-        """Map codes ``(B, Q, T)`` to the latent ``(B, T, D)``."""
-
-    def normalize(self, latent: Tensor) -> Tensor:
-        """Scale the latent to zero mean and unit variance."""
 
 
 class NaturalSpeech2Objective(nn.Module):
@@ -45,7 +39,7 @@ class NaturalSpeech2Objective(nn.Module):
 
     Args:
         model: the networks.
-        codec: gives latents from codes; not trained.
+        codec: gives the scale of latents; not trained.
         codebooks: ``(Q, K, D)`` of that codec.
         config: weights.
         schedule: the diffusion process.

@@ -96,7 +96,7 @@ class NaturalSpeech2Synthesizer:
 
         Raises:
             TextError: there is no phone among the symbols.
-            ConfigError: an option is out of range.
+            ConfigError: the solver is unknown, or ``steps`` is below 1.
         """
         padded = _with_boundaries(symbols)
         ids = torch.tensor([vocabulary.encode(padded)], device=self.device)
@@ -140,11 +140,10 @@ class NaturalSpeech2Synthesizer:
         longest = torch.where(pause, 2.0, 1.0) * LONGEST_PHONE_SECONDS * per_second
         frames = torch.minimum(predicted.cpu().clamp_min(0.0), longest)
         least = (~pause).float()
-        frames = torch.maximum(frames / options.speed, least)
         if options.duration_seconds is not None:
             total = max(round(options.duration_seconds * per_second), int(least.sum()))
-            return _fit(frames, least, total)
-        return frames.round().maximum(least).long()
+            return _fit(frames.maximum(least), least, total)
+        return (frames / options.speed).round().maximum(least).long()
 
 
 @dataclass(frozen=True)
@@ -188,18 +187,26 @@ def _with_boundaries(symbols: Sequence[str]) -> list[str]:
 
 
 def _fit(frames: Tensor, least: Tensor, total: int) -> Tensor:
-    """Scale ``(N,)`` real lengths to whole ones that sum to ``total``, none below ``least``."""
-    scaled = frames * (total / frames.sum().clamp_min(1.0))
-    for _ in range(4):
-        scaled = scaled.maximum(least)
-        free = scaled > least
-        excess = scaled.sum() - total
-        scaled[free] = scaled[free] - excess * scaled[free] / scaled[free].sum().clamp_min(1e-6)
-    # Largest remainders first: every length is rounded, and their sum stays exact.
-    scaled = scaled.maximum(least)
+    """Scale ``(N,)`` real lengths to whole ones that sum to ``total``, none below ``least``.
+
+    Args:
+        frames: ``(N,)`` lengths, some above 0.
+        least: ``(N,)`` whole numbers that sum to ``total`` at the most.
+        total: frames in all.
+
+    Returns:
+        ``(N,)`` int64.
+    """
+    frames, least = frames.double(), least.double()
+    # The sum grows with the scale, but not in proportion to it: some lengths cannot shrink.
+    low, high = 0.0, total / float(frames.max())
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        fits = float((middle * frames).maximum(least).sum()) <= total
+        low, high = (middle, high) if fits else (low, middle)
+    scaled = (low * frames).maximum(least)
     whole = scaled.floor()
-    missing = total - int(whole.sum())
-    order = (scaled - whole).argsort(descending=True)
-    if missing > 0:
-        whole[order[:missing]] += 1.0
+    # Largest remainders first: every length is rounded, and their sum stays exact.
+    order = (scaled - whole).argsort(descending=True, stable=True)
+    whole[order[: total - int(whole.sum())]] += 1.0
     return whole.long()
