@@ -1,6 +1,6 @@
 """From any text and a voice to speech, whatever system renders it.
 
-A text is normalised, split, and rendered piece by piece. Every piece is a ``Speech`` of its own,
+A text is split, and its pieces are normalised and rendered one by one. Every piece is a ``Speech`` of its own,
 whose seams are made before the next one is known; so streaming and speaking are one thing:
 ``speak`` joins what ``stream`` yields.
 """
@@ -117,7 +117,7 @@ class Speaker:
         elif not 0 <= seed < 2**63:
             raise ConfigError(f"seed {seed}; expected 0 to 2**63 - 1")
         started = time.perf_counter()
-        segments = split(normalize(text), first_max_characters=FIRST_MAX_CHARACTERS)
+        segments = split(text, first_max_characters=FIRST_MAX_CHARACTERS)
         prompt = self._prompt(voice)
         pace = _Pace.of(segments, checked, self.synthesizer.hop_samples / self.rate_hz)
         return self._parts(pace, prompt, seed, progress, started)
@@ -141,16 +141,17 @@ class Speaker:
     ) -> Speech:
         import torch
 
+        spoken = normalize(text)
         # Every piece has a generator of its own, so that no part depends on another.
         state = int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1)
         generator = torch.Generator().manual_seed(state)
         with torch.inference_mode():
-            made = self.synthesizer.render(phonemize(text), prompt, options, generator)
+            made = self.synthesizer.render(phonemize(spoken), prompt, options, generator)
         return Speech(
             samples=prepare_piece(made.samples, self.rate_hz),
             rate_hz=self.rate_hz,
             hop_samples=self.synthesizer.hop_samples,
-            text=text,
+            text=spoken,
             phonemes=made.symbols,
             durations_frames=made.durations_frames,
             f0_hz=made.f0_hz,
@@ -240,7 +241,7 @@ class _Pace:
         if total is None:
             return cls(segments, options, frame_seconds, 1.0 / options.speed, (), 0.0)
         # Weights need the phonemes of the whole text; only a call with a total length pays this.
-        weights = [len(phonemize(segment.text)) for segment in segments]
+        weights = [len(phonemize(normalize(segment.text))) for segment in segments]
         low, high = sum(weights) * _SHORTEST_SECONDS, sum(weights) * _LONGEST_SECONDS
         if not low <= total <= high:
             raise ConfigError(

@@ -11,6 +11,8 @@ from sines import RATE, SineSynthesizer, babble
 from parlando import registry
 from parlando.audio.waveform import load, read_metadata, save
 from parlando.cli.main import COMMANDS, main
+from parlando.recipes import to_mapping
+from parlando.systems.naturalspeech2.config import tiny
 
 
 @pytest.fixture
@@ -137,6 +139,9 @@ def test_bad_input_is_one_line_and_leaves_no_file(
     assert set(folder.iterdir()) == before
 
 
+TINY = json.dumps(to_mapping(tiny()))
+
+
 def _checkpoint(folder, kind="naturalspeech2", config="{}"):
     folder.mkdir()
     card = {"schema": 1, "kind": kind, "config": json.loads(config)}
@@ -151,7 +156,7 @@ def _checkpoint(folder, kind="naturalspeech2", config="{}"):
         (lambda path: path.mkdir() or path, "not a checkpoint"),
         (lambda path: _checkpoint(path, kind="codec"), "expected a system"),
         (lambda path: _checkpoint(path, config='{"with": 3}'), "no 'with'"),
-        (lambda path: _checkpoint(path), "missing"),
+        (lambda path: _checkpoint(path, config=TINY), "weights.safetensors: missing"),
     ],
 )
 def test_wrong_checkpoint_is_one_line(voice, tmp_path, capsys, make, message):
@@ -165,11 +170,8 @@ def test_wrong_checkpoint_is_one_line(voice, tmp_path, capsys, make, message):
     assert not out.exists()
 
 
-def test_truncated_weights_are_one_line(voice, tmp_path, capsys, monkeypatch):
-    from parlando.recipes import to_mapping
-    from parlando.systems.naturalspeech2.config import tiny
-
-    folder = _checkpoint(tmp_path / "trained", config=json.dumps(to_mapping(tiny())))
+def test_truncated_weights_are_one_line(voice, tmp_path, capsys):
+    folder = _checkpoint(tmp_path / "trained", config=TINY)
     (folder / "weights.safetensors").write_bytes(b"\x40\x00\x00\x00\x00\x00\x00\x00{")
     assert main(["speak", "Hi.", "--voice", voice, "--system", str(folder)]) == 2
     error = capsys.readouterr().err

@@ -17,8 +17,9 @@ from parlando.speech import Speech, Voice
 from parlando.text.vocabulary import is_pause
 
 TEXT = (
-    "The first sentence is here, and it goes on for a while. A second follows! Does a third one "
-    "ask something? Then, after a long breath, the fourth and last sentence ends it all."
+    "The 1st sentence is here, and it goes on for a while. A second one follows it at once! Does "
+    "a third one ask something, or does it not? Then, after a long breath, the fourth and last "
+    "sentence ends it all."
 )
 
 
@@ -39,6 +40,10 @@ def test_speak_is_what_stream_yields_joined(speaker, voice):
     assert np.array_equal(np.concatenate([part.samples for part in parts]), whole.samples)
     assert sum((part.durations_frames for part in parts), ()) == whole.durations_frames
     assert " ".join(part.text for part in parts) == whole.text
+
+
+def test_text_is_in_spoken_form(speaker, voice):
+    assert speaker.speak("It costs $5.", voice, seed=0).text == "It costs five dollars."
 
 
 def test_stream_yields_before_the_rest_is_made(speaker, voice):
