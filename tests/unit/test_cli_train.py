@@ -23,6 +23,12 @@ class ToyConfig:
     width: int = 2
 
 
+@dataclass(frozen=True, kw_only=True)
+class ToyLoss:
+    power: int = 2
+    weight: float = 1.0
+
+
 class Toy(nn.Module):
     phases = ("main",)
 
@@ -56,8 +62,9 @@ def registry(monkeypatch):
     """A registry with one kind of toy; what was built is kept for a look."""
     built = []
 
-    def trainable(kind: str, preset: str, overrides: dict) -> Trainable:
-        config = overridden(ToyConfig(), overrides, "model")
+    def trainable(kind: str, preset: str, recipe: dict) -> Trainable:
+        config = overridden(ToyConfig(), recipe.get("model", {}), "model")
+        loss = overridden(ToyLoss(), recipe.get("objective", {}), "objective")
 
         def build_objective(data, init):
             built.append((kind, preset, data, init))
@@ -68,11 +75,12 @@ def registry(monkeypatch):
             build_objective=build_objective,
             build_source=lambda data, training: Source(config.width),
             training=TrainConfig(device="cpu", learning_rate=0.25, warmup_steps=1, log_every=1),
+            sections={"objective": loss},
         )
 
-    module = ModuleType("parlando.registry")
+    module = ModuleType("parlando.curriculum")
     module.trainable = trainable
-    monkeypatch.setitem(sys.modules, "parlando.registry", module)
+    monkeypatch.setitem(sys.modules, "parlando.curriculum", module)
     return built
 
 
@@ -83,7 +91,9 @@ def options(tmp_path, *arguments: str) -> Options:
 
 def test_trains_and_resumes(tmp_path, registry):
     recipe = tmp_path / "wide.toml"
-    recipe.write_text('kind = "codec"\n[model]\nwidth = 3\n[training]\nlearning_rate = 0.5\n')
+    recipe.write_text(
+        'kind = "codec"\nmodel.width = 3\nobjective.power = 4\ntraining.learning_rate = 0.5\n'
+    )
     run(options(tmp_path, "--recipe", str(recipe), "--steps", "2", "--init", "other"))
     assert registry[0][:3] == ("codec", "small", tmp_path)
     assert registry[0][3].name == "other"
@@ -91,6 +101,7 @@ def test_trains_and_resumes(tmp_path, registry):
     assert (card.config, card.step) == ({"width": 3}, 2)
     resolved = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert resolved["preset"] == "small"
+    assert resolved["objective"] == {"power": 4, "weight": 1.0}
     assert resolved["training"]["learning_rate"] == 0.5
     assert resolved["training"]["steps"] == 2
     # What a run wrote is a recipe itself, and makes the same run longer.

@@ -113,20 +113,25 @@ def state_of(result) -> dict:
     return state
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_resumes_bit_for_bit(tmp_path, precision):
-    _, whole = run(tmp_path / "whole", precision=precision, cooldown_fraction=0.5)
+@pytest.mark.parametrize(
+    ("kind", "number", "changes"),
+    [
+        ("Regression", signal.SIGTERM, {"cooldown_fraction": 0.5}),
+        ("Regression", signal.SIGINT, {"precision": "bf16"}),
+        ("Adversarial", signal.SIGTERM, {"accumulate": 2, "schedule": "cosine"}),
+    ],
+)
+def test_resumes_bit_for_bit(tmp_path, kind, number, changes):
+    made = globals()[kind]
+    _, whole = run(tmp_path / "whole", made(), **changes)
     # A signal in the middle stands for a kill; the rest is another objective, made anew.
-    _, part = run(
-        tmp_path / "parts", source=Stopper(3, signal.SIGTERM), precision=precision,
-        cooldown_fraction=0.5,
-    )  # fmt: skip
+    _, part = run(tmp_path / "parts", made(), Stopper(3, number), **changes)
     assert part.reason == "signal"
     assert part.step in (3, 4)
-    _, rest = run(tmp_path / "parts", precision=precision, cooldown_fraction=0.5)
+    _, rest = run(tmp_path / "parts", made(), **changes)
     assert (whole.step, rest.step) == (6, 6)
     assert same(state_of(whole), state_of(rest))
-    one, other = Regression().model, Regression().model
+    one, other = made().trained(), made().trained()
     load_weights(whole.checkpoint, one)
     load_weights(rest.checkpoint, other)
     assert same(one.state_dict(), other.state_dict())
@@ -232,6 +237,7 @@ class Adversarial(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        torch.manual_seed(0)
         self.generator, self.critic = nn.Linear(3, 2), nn.Linear(2, 1)
         self.seen: list[tuple[str, bool, bool]] = []
         self.after: list[int] = []
@@ -248,7 +254,7 @@ class Adversarial(nn.Module):
         if phase == "generator":
             fake = self.generator(batch["x"])
             return PhaseResult({"fool": -self.critic(fake).mean()}, carry=fake.detach())
-        real = self.critic(batch["y"]).mean()
+        real = self.critic(batch["y"] + torch.randn_like(batch["y"])).mean()
         return PhaseResult({"tell": (self.critic(carry).mean() - real)})
 
     def after_step(self, step):
@@ -257,7 +263,6 @@ class Adversarial(nn.Module):
 
 @pytest.mark.parametrize("still", ["generator", "critic"])
 def test_a_phase_steps_only_its_own_parameters(tmp_path, still, monkeypatch):
-    torch.manual_seed(0)
     objective = Adversarial()
     other = "critic" if still == "generator" else "generator"
     before = {name: getattr(objective, name).weight.detach().clone() for name in (still, other)}

@@ -14,7 +14,7 @@ from parlando.training.config import Schedule, Trainable, TrainConfig
 
 RECIPE_NAME = "recipe.json"
 """The resolved configuration that a run writes; a recipe itself."""
-SECTIONS = ("kind", "preset", "model", "training")
+SECTIONS = ("kind", "preset", "model", "objective", "data", "training")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class Options:
     out: Path
     """The run's folder: checkpoints, tensorboard, metrics.jsonl, recipe.json."""
     recipe: Path | None = None
-    """TOML with the preset's differences: sections ``[model]`` and ``[training]``."""
+    """TOML with differences from the preset: ``[model] [objective] [data] [training]``."""
     init: Path | None = None
     """Checkpoint whose weights a new run starts from."""
     flags: Annotated[TrainFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=TrainFlags)
@@ -88,14 +88,15 @@ def run(options: Options) -> None:
     Raises:
         ParlandoError: an option, the recipe, the data or a checkpoint is not usable.
     """
-    from parlando.registry import trainable
+    from parlando.curriculum import trainable
 
     recipe = read_recipe(options.recipe, SECTIONS) if options.recipe is not None else {}
     for name in ("kind", "preset"):
         given = getattr(options, name)
         if recipe.get(name, given) != given:
             raise ConfigError(f"{options.recipe} is for {name} '{recipe[name]}', got '{given}'")
-    what: Trainable = trainable(options.kind, options.preset, recipe.get("model", {}))
+    differences = {name: recipe[name] for name in ("model", "objective", "data") if name in recipe}
+    what: Trainable = trainable(options.kind, options.preset, differences)
     config = resolve(what.training, recipe.get("training", {}), options.flags)
     try:
         import torch
@@ -103,12 +104,12 @@ def run(options: Options) -> None:
         from parlando.training.loop import train
     except ImportError as error:
         raise ConfigError(f"{error.name} is missing; pip install 'parlando[train]'") from error
-    model = to_mapping(what.config)
-    _write_recipe(options, model, to_mapping(config))
+    resolved = {"model": what.config, **what.sections, "training": config}
+    _write_recipe(options, differences | {name: to_mapping(c) for name, c in resolved.items()})
     torch.manual_seed(config.seed)
     objective = what.build_objective(options.data, options.init)
     source = what.build_source(options.data, config)
-    train(objective, source, config, options.out, options.kind, model)
+    train(objective, source, config, options.out, options.kind, to_mapping(what.config))
 
 
 def resolve(preset: TrainConfig, recipe: dict[str, Any], flags: TrainFlags) -> TrainConfig:
@@ -121,26 +122,26 @@ def resolve(preset: TrainConfig, recipe: dict[str, Any], flags: TrainFlags) -> T
     return overridden(overridden(preset, recipe, "training"), given, "training")
 
 
-def _write_recipe(options: Options, model: dict[str, Any], training: dict[str, Any]) -> None:
+def _write_recipe(options: Options, sections: dict[str, Any]) -> None:
     """Write the resolved recipe; refuse to go on with a run of another model.
 
     Every process of a run writes the same, so none has to wait for another.
     """
     path = options.out / RECIPE_NAME
-    resolved = {"kind": options.kind, "preset": options.preset, "model": model}
     if path.exists():
         earlier = read_recipe(path, SECTIONS)
         before = {**earlier.get("model", {}), "kind": earlier.get("kind")}
-        for name, value in {**model, "kind": options.kind}.items():
+        for name, value in {**sections["model"], "kind": options.kind}.items():
             if before.get(name) != value:
                 raise ConfigError(
                     f"{options.out} holds a run with {name} = {before.get(name)!r}, got {value!r}; "
                     "choose another --out"
                 )
+    content = {"kind": options.kind, "preset": options.preset, **sections}
     partial = path.with_name(f".{RECIPE_NAME}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({**resolved, "training": training}, indent=2, ensure_ascii=False)
+        text = json.dumps(content, indent=2, ensure_ascii=False)
         partial.write_text(text + "\n", encoding="utf-8")
         os.replace(partial, path)
     except OSError as error:

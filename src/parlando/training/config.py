@@ -1,6 +1,6 @@
 """How a run is trained, and what can be trained; light enough to import without torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -96,3 +96,5 @@ class Trainable:
     """``(data_path, train_config) -> BatchSource``."""
     training: TrainConfig = field(default_factory=TrainConfig)
     """The preset's training defaults, which a recipe and the command line change."""
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    """The recipe's other sections, resolved: ``objective`` and ``data`` to their dataclasses."""

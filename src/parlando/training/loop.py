@@ -298,25 +298,23 @@ class _Means:
 
 @contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or termination into a wish to stop; the second one acts as ever."""
+    """Turn Ctrl-C or a termination into a wish to stop; a second Ctrl-C interrupts at once.
+
+    Launchers may pass a termination on more than once, so that one never interrupts.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # Python delivers signals to the main thread only
         return
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    earlier = {kind: signal.getsignal(kind) for kind in kinds}
-
-    def restore() -> None:
-        for kind, handler in earlier.items():
-            signal.signal(kind, handler)
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.set()
-        restore()
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    for kind in kinds:
-        signal.signal(kind, ask)
+    earlier = {kind: signal.signal(kind, ask) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        restore()
+        for kind, handler in earlier.items():
+            signal.signal(kind, handler)

@@ -49,6 +49,7 @@ class Tracker:
                 BarColumn(),
                 TextColumn("{task.fields[line]}"),
                 console=self._console,
+                refresh_per_second=1,  # drawing must not take time from training
             )
             self._task = self._progress.add_task("training", total=1.0, line="")
             self._progress.start()
