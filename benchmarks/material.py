@@ -22,14 +22,16 @@ _Item = TypeVar("_Item")
 RATE_HZ = waveform.RATE_HZ
 PROMPT_SECONDS = 3.0
 LONGEST_PROMPT_SECONDS = 6.0
+ENROLMENT_SECONDS = 2.0
 _GAP_SECONDS = 0.15
 # Between the usual medians of men (about 115 Hz) and women (about 200 Hz) in read speech.
 _SEX_BORDER_HZ = 160.0
 
 PROMPT_RULE = (
     f"clips of one test speaker, silence trimmed, joined to {PROMPT_SECONDS:g} s or more, at most "
-    f"{LONGEST_PROMPT_SECONDS:g} s; a speaker with one clip gives its first half. The speaker's "
-    "other speech, or the second half, is what identification compares with"
+    f"{LONGEST_PROMPT_SECONDS:g} s; a speaker with one clip gives its first half, at least "
+    f"{PROMPT_SECONDS:g} s. The speaker's other speech, or the rest of the clip, is what "
+    "identification compares with; who has too little for both is left out"
 )
 SENTENCE_RULE = "native `valid` (known speakers, unseen sentences) and native `test`, with a text"
 
@@ -72,7 +74,7 @@ class Material:
     sentences: tuple[Clip, ...]
     """Native recordings with a text, of ``valid`` and ``test``."""
     speakers: tuple[TestSpeaker, ...]
-    """Speakers of the test split."""
+    """Speakers of the test split with enough speech."""
 
 
 def read_material(data: Path, limit: int | None = None) -> Material:
@@ -99,10 +101,11 @@ def read_material(data: Path, limit: int | None = None) -> Material:
     for item in test:
         by_speaker[item.speaker].append(item)
     chosen = spread(sorted(by_speaker), limit)
+    divided = [make_speaker([_read(item) for item in by_speaker[name]]) for name in chosen]
     return Material(
         test_clips=tuple(_read(item) for item in spread(test, limit)),
         sentences=tuple(_read(item) for item in spread(native, limit)),
-        speakers=tuple(make_speaker([_read(r) for r in by_speaker[name]]) for name in chosen),
+        speakers=tuple(speaker for speaker in divided if speaker is not None),
     )
 
 
@@ -124,19 +127,26 @@ def _read(recording: Recording) -> Clip:
     )
 
 
-def make_speaker(clips: Sequence[Clip]) -> TestSpeaker:
-    """Divide the clips of one speaker into a prompt and other speech; see ``PROMPT_RULE``."""
+def make_speaker(clips: Sequence[Clip]) -> TestSpeaker | None:
+    """Divide the clips of one speaker into a prompt and other speech; see ``PROMPT_RULE``.
+
+    Returns:
+        the speaker, or None if the clips are too short for both.
+    """
     voiced = [waveform.trim_silence(clip.samples, RATE_HZ) for clip in clips]
     count, seconds = 0, 0.0
     while count < len(voiced) and seconds < PROMPT_SECONDS:
         seconds += len(voiced[count]) / RATE_HZ
         count += 1
     if count == len(voiced):
-        # Nothing would be left to identify with: both come from halves of all there is.
+        # Nothing would be left to identify with: all there is gives both.
         whole = _joined(voiced)
-        prompt, enrolment = whole[: len(whole) // 2], whole[len(whole) // 2 :]
+        border = max(len(whole) // 2, int(PROMPT_SECONDS * RATE_HZ))
+        prompt, enrolment = whole[:border], whole[border:]
     else:
         prompt, enrolment = _joined(voiced[:count]), _joined(voiced[count:])
+    if len(enrolment) < ENROLMENT_SECONDS * RATE_HZ:
+        return None
     sex = clips[0].sex
     return TestSpeaker(
         name=clips[0].speaker,

@@ -110,7 +110,8 @@ def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
         command, capture_output=True, text=True, env=os.environ | (environment or {}), check=False
     )
     if done.returncode != 0:
-        raise SystemExit(f"{command[1]} failed: {done.stderr.strip().splitlines()[-1]}")
+        reason = (done.stderr.strip() or "no message").splitlines()[-1]
+        raise SystemExit(f"the measured process failed: {reason}")
     return done.stdout.strip().splitlines()[-1]
 
 

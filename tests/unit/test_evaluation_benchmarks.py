@@ -161,6 +161,9 @@ def test_a_single_clip_gives_prompt_and_other_speech_from_its_halves():
     speaker = make_speaker([Clip(id="a", speaker="a", samples=speechlike(10.0))])
     assert len(speaker.prompt) == pytest.approx(16_000 * 5, abs=1600)
     assert abs(len(speaker.enrolment) - len(speaker.prompt)) <= 1
+    short = make_speaker([Clip(id="a", speaker="a", samples=speechlike(5.6))])
+    assert len(short.prompt) == material.PROMPT_SECONDS * 16_000
+    assert make_speaker([Clip(id="a", speaker="a", samples=speechlike(4.0))]) is None
     long = make_speaker([Clip(id="a", speaker="a", samples=speechlike(20.0))])
     assert len(long.prompt) == material.LONGEST_PROMPT_SECONDS * 16_000
 
@@ -233,7 +236,9 @@ def test_hard_sentences_without_slips_after_a_proof(corpus, monkeypatch):
     assert (hard["sentences"], hard["skips"], hard["repeats"]) == (2, 0, 0)
     assert hard["reached"]
     assert hard["detector"]["human_recordings_flagged"] == 0.0
-    assert hard["detector"]["strongest_margins_untouched"]["skip"]["p99"] < 0
+    margins = hard["detector"]["strongest_margins"]
+    assert margins["outputs"]["skip"]["p99"] < 0
+    assert margins["recordings"]["repeat"]["p99"] < 0
 
 
 def test_hard_sentences_of_a_system_that_loses_half_are_counted(corpus, monkeypatch):
@@ -326,6 +331,12 @@ def test_speed_figures_are_medians_against_targets():
     assert speed.parameter_counts(ToyStreamer()) == {"model": 8}
     figures_of = dict.fromkeys(speed.TARGETS, 0.1) | {"import_seconds": 9.0}
     assert speed.verdict(figures_of) == {name: name != "import_seconds" for name in speed.TARGETS}
+
+
+def test_import_time_is_that_of_a_fresh_interpreter():
+    assert 0.0 < speed.import_seconds(repeats=1) < 2.0
+    with pytest.raises(SystemExit, match=r"process failed: .*no_such_system"):
+        speed.peak_memory_bytes("no_such_system", None, threads=1)
 
 
 def test_curves_are_read_by_metric_and_run(tmp_path):

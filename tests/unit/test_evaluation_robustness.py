@@ -118,8 +118,12 @@ def test_a_higher_margin_asks_for_more_evidence():
 
 def test_silence_alone_is_all_words_skipped():
     slips = find_slips(WORDS, channel_scorer([]))
-    # The last word stays: a text without words has no phones to score.
-    assert len(slips) == 3
+    assert sorted(slip.word for slip in slips) == [0, 1, 2, 3]
+    assert {slip.kind for slip in slips} == {"skip"}
+    silence = np.log(np.full((20, len(PHONE_CLASSES)), 1e-4))
+    silence[:, 1] = 0.0
+    (slip,) = find_slips(WORDS[:1], ctc_scorer(silence, PHONE_CLASSES))
+    assert (slip.word, slip.kind) == (0, "skip")
 
 
 @pytest.mark.parametrize("error_rate", [0.05, 0.15])

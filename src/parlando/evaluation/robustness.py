@@ -169,7 +169,7 @@ def strongest_slips(
         places: indices of the words as they are said; by default each once, in order.
 
     Returns:
-        at most one slip of each kind; a text of one word cannot lose it.
+        one slip of each kind; none if no word is said at all.
     """
     places = range(len(words)) if places is None else places
 
@@ -180,8 +180,7 @@ def strongest_slips(
     hypotheses: dict[Phones, tuple[int, Literal["skip", "repeat"]]] = {}
     for index, place in enumerate(places):
         before, after = places[:index], places[index + 1 :]
-        if len(places) > 1:
-            hypotheses.setdefault(join([*before, *after]), (place, "skip"))
+        hypotheses.setdefault(join([*before, *after]), (place, "skip"))
         hypotheses.setdefault(join([*before, place, place, *after]), (place, "repeat"))
     scores = score([join(places), *hypotheses])
     strongest: dict[str, Slip] = {}
