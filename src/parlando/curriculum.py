@@ -120,6 +120,7 @@ def trainable(kind: str, preset: str, recipe: Mapping[str, Any] | None = None) -
         build_objective=lambda folder, init: entry.build(config, objective, folder, init),
         build_source=lambda folder, training: entry.feed(data, folder, training),
         training=entry.training,
+        sections={"objective": objective, "data": data},
     )
 
 
