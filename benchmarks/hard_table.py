@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.judging import Judges, Row, progress
-from benchmarks.material import Clip, Material, reference_phones, word_phones
+from benchmarks.material import Clip, Material, reference_phones, spread, word_phones
 from benchmarks.speech_table import Output, speak_sentences
 from parlando.evaluation.intelligibility import corpus_error, phone_errors
 from parlando.evaluation.robustness import (
     REPEAT_MARGIN_NATS,
     SKIP_MARGIN_NATS,
+    Detector,
     Phones,
     Proof,
     Slip,
@@ -40,7 +41,7 @@ def speak_hard(
     silence = np.zeros(1, dtype=np.float32)
     clips = tuple(
         Clip(id=f"hard/{number:02d}", speaker="", samples=silence, text=text)
-        for number, text in enumerate(read_sentences()[:limit])
+        for number, text in enumerate(spread(read_sentences(), limit))
     )
     hard = Material(test_clips=(), sentences=clips, speakers=material.speakers)
     return speak_sentences(system, hard, **options)
@@ -59,9 +60,9 @@ def measure_hard(
 
     Args:
         hard: outputs of the hard sentences.
-        ordinary: outputs of other sentences, with the recordings of them. From each of the first
-            50 a word is cut or doubled; as they are, they give the rate of false alarms, in which
-            true slips of the system count against the detector.
+        ordinary: outputs of other sentences, with the recordings of them. In each of 50 of
+            them a word is cut or doubled; as they are, they give the rate of false alarms, in
+            which true slips of the system count against the detector.
         judges: only the evidence of phones is used.
         seed: of the alterations.
         skip_margin_nats: see :func:`parlando.evaluation.robustness.find_slips`.
@@ -80,17 +81,12 @@ def measure_hard(
             repeat_margin_nats=repeat_margin_nats,
         )
 
-    cases = [_spoken(output) for output in ordinary[:PROOF_OUTPUTS]]
-    as_they_are = [(case.samples, case.words) for case in cases]
-    people = [(o.sentence.samples, word_phones(o.speech.phonemes)) for o in ordinary]
-    proof = prove(detect, cases, as_they_are, seed=seed)
-    hard_cases = [_spoken(output) for output in hard]
-    # Cut its only word out of an output, and no sound is left to judge.
-    longer = [case for case in hard_cases if len(case.words) > 1]
-    on_hard = prove(detect, longer, as_they_are[:1], seed=seed)
-    rows = []
-    for output, case in zip(hard, progress(hard_cases, "hard"), strict=True):
-        rows.append(_row(output, case, detect(case.samples, case.words)))
+    cases = [_spoken(output) for output in hard]
+    proof, detector = _prove(detect, cases, ordinary, judges, seed)
+    rows = [
+        _row(output, case, detect(case.samples, case.words))
+        for output, case in zip(hard, progress(cases, "hard"), strict=True)
+    ]
     kinds = [slip["kind"] for row in rows for slip in row["slips"]]
     errors = [
         phone_errors(reference_phones(o.sentence.text or ""), judges.phones(o.samples))
@@ -103,20 +99,36 @@ def measure_hard(
         "sentences_with_a_slip": sum(bool(row["slips"]) for row in rows),
         "reached": proof.holds() and not kinds,
         "phone_error_rate": round(corpus_error(errors).value, 4),
-        "detector": {
-            "margins_nats": {"skip": skip_margin_nats, "repeat": repeat_margin_nats},
-            "proof": _proof(proof),
-            "hit_rate_on_hard_outputs": round(on_hard.hit_rate, 4),
-            "human_recordings_flagged": round(
-                float(np.mean([bool(detect(*person)) for person in people])), 4
-            ),
-            "strongest_margins": {
-                "outputs": _margins(as_they_are, judges),
-                "recordings": _margins(people, judges),
-            },
-        },
+        "margins_nats": {"skip": skip_margin_nats, "repeat": repeat_margin_nats},
+        "detector": detector,
     }
     return report, rows
+
+
+def _prove(
+    detect: Detector,
+    hard: Sequence[SpokenWords],
+    ordinary: Sequence[Output],
+    judges: Judges,
+    seed: int,
+) -> tuple[Proof, dict[str, Any]]:
+    cases = [_spoken(output) for output in spread(ordinary, PROOF_OUTPUTS)]
+    untouched = [(case.samples, case.words) for case in cases]
+    people = [(o.sentence.samples, word_phones(o.speech.phonemes)) for o in ordinary]
+    proof = prove(detect, cases, untouched, seed=seed)
+    # Cut its only word out of an output, and no sound is left to judge.
+    longer = [case for case in hard if len(case.words) > 1]
+    return proof, {
+        "proof": _proof(proof),
+        "hit_rate_on_hard_outputs": (
+            round(prove(detect, longer, untouched[:1], seed=seed).hit_rate, 4) if longer else None
+        ),
+        "recordings_flagged": round(float(np.mean([bool(detect(*one)) for one in people])), 4),
+        "strongest_margins": {
+            "outputs": _margins(untouched, judges),
+            "recordings": _margins(people, judges),
+        },
+    }
 
 
 def _spoken(output: Output) -> SpokenWords:

@@ -235,7 +235,7 @@ def test_hard_sentences_without_slips_after_a_proof(corpus, monkeypatch):
     assert hard["detector"]["proof"]["holds"], hard["detector"]
     assert (hard["sentences"], hard["skips"], hard["repeats"]) == (2, 0, 0)
     assert hard["reached"]
-    assert hard["detector"]["human_recordings_flagged"] == 0.0
+    assert hard["detector"]["recordings_flagged"] == 0.0
     margins = hard["detector"]["strongest_margins"]
     assert margins["outputs"]["skip"]["p99"] < 0
     assert margins["recordings"]["repeat"]["p99"] < 0
