@@ -51,6 +51,7 @@ def overridden(config: Config, differences: Mapping[str, Any], where: str = "con
     Raises:
         ConfigError: a key is unknown, or a value does not fit its field.
     """
+    _check_table(differences, where)
     nested = {
         name: overridden(getattr(config, name), value, f"{where}.{name}")
         for name, value in differences.items()
@@ -110,11 +111,15 @@ def check_names(given: Iterable[str], known: Iterable[str], where: str) -> None:
 
 
 def _converted(kind: Any, values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{where}: expected a table, got {_name_of(values)}")
+    _check_table(values, where)
     check_names(values, (field.name for field in dataclasses.fields(kind)), where)
     hints = get_type_hints(kind)
     return {name: _fit(value, hints[name], f"{where}.{name}") for name, value in values.items()}
+
+
+def _check_table(values: Any, where: str) -> None:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: expected a table, got {_name_of(values)}")
 
 
 def _fit(value: Any, kind: Any, where: str) -> Any:

@@ -58,8 +58,8 @@ class Source:
 
 
 @pytest.fixture(autouse=True)
-def registry(monkeypatch):
-    """A registry with one kind of toy; what was built is kept for a look."""
+def curriculum(monkeypatch):
+    """A curriculum with one kind of toy; what was built is kept for a look."""
     built = []
 
     def trainable(kind: str, preset: str, recipe: dict) -> Trainable:
@@ -89,14 +89,14 @@ def options(tmp_path, *arguments: str) -> Options:
     return tyro.cli(Options, args=given)
 
 
-def test_trains_and_resumes(tmp_path, registry):
+def test_trains_and_resumes(tmp_path, curriculum):
     recipe = tmp_path / "wide.toml"
     recipe.write_text(
         'kind = "codec"\nmodel.width = 3\nobjective.power = 4\ntraining.learning_rate = 0.5\n'
     )
     run(options(tmp_path, "--recipe", str(recipe), "--steps", "2", "--init", "other"))
-    assert registry[0][:3] == ("codec", "small", tmp_path)
-    assert registry[0][3].name == "other"
+    assert curriculum[0][:3] == ("codec", "small", tmp_path)
+    assert curriculum[0][3].name == "other"
     card = read_card(existing_checkpoints(tmp_path / "run")[-1], "codec")
     assert (card.config, card.step) == ({"width": 3}, 2)
     resolved = json.loads((tmp_path / "run" / "recipe.json").read_text())

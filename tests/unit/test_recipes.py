@@ -86,6 +86,11 @@ def test_refusals(values: dict[str, Any], message: str):
         overridden(Outer(name="n"), values)
 
 
+def test_a_section_must_be_a_table():
+    with pytest.raises(ConfigError, match="model: expected a table, got str"):
+        overridden(Inner(), "wide", "model")
+
+
 def test_missing_field():
     with pytest.raises(ConfigError, match="config lacks name; add it"):
         from_mapping(Outer, {})

@@ -95,7 +95,8 @@ def run(options: Options) -> None:
         given = getattr(options, name)
         if recipe.get(name, given) != given:
             raise ConfigError(f"{options.recipe} is for {name} '{recipe[name]}', got '{given}'")
-    differences = {name: recipe[name] for name in ("model", "objective", "data") if name in recipe}
+    others = ("model", "objective", "data")
+    differences: dict[str, Any] = {name: recipe[name] for name in others if name in recipe}
     what: Trainable = trainable(options.kind, options.preset, differences)
     config = resolve(what.training, recipe.get("training", {}), options.flags)
     try:
