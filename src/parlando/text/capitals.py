@@ -19,7 +19,7 @@ _ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000
 
 def roman(numeral: str) -> int:
     """Value of a canonical Roman numeral in capitals, 0 if it is none."""
-    if not _ROMAN.fullmatch(numeral):
+    if not numeral or not _ROMAN.fullmatch(numeral):
         return 0
     values = [_ROMAN_VALUES[letter] for letter in numeral]
     return sum(
@@ -47,8 +47,11 @@ def read_roman(match: re.Match[str]) -> str:
 
 
 def read_bare_roman(match: re.Match[str]) -> str:
-    """Read a Roman numeral that stands alone."""
-    return cardinal(str(roman(match[0]))) if roman(match[0]) else match[0]
+    """Read a Roman numeral that stands alone, or after "the"."""
+    value = roman(match[2])
+    if not value:
+        return match[0]
+    return match[1] + (ordinal(str(value)) if match[1] else cardinal(str(value)))
 
 
 def spell(word: str) -> str:

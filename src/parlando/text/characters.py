@@ -20,14 +20,16 @@ _TRANSLATION = str.maketrans(
     | dict.fromkeys("。｡۔।", ". ")
     | dict.fromkeys("؟", "?")
     | dict.fromkeys("•‣▪◦·●|¦", SOFT)
-    | dict.fromkeys("™®℠¿¡¨¸ˈˌ\u00ad", "")
+    | dict.fromkeys("™®℠¿¡¨¸¯ˈˌ\u00ad", "")
 )
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 _SCRIPTED_POWER = re.compile(r"(?<=[\w)])([⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,9})")
 _VULGAR = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
 _EMOJI = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\U0001f000-\U0001faff\ufe0f"
     "\u200d\u20e3]+(?:\\s?[\u2600-\u27bf\U0001f000-\U0001faff\ufe0f\u200d]+){0,50}"
 )
+_SILENT = ("variation", "zero width", "emoji modifier", "combining", "male sign", "female sign")
 _QUALIFIERS = re.compile(r"\b(?:black|white|heavy|sign|symbol|button|emoji|medium)\b\s?")
 
 
@@ -40,9 +42,7 @@ def _emoji(match: re.Match[str]) -> str:
         name = unicodedata.name(character, "").lower()
         if name.startswith("regional indicator symbol letter "):
             names.append(name[-1].upper())
-        elif name and not name.startswith(
-            ("variation", "zero width", "emoji modifier", "combining")
-        ):
+        elif name and not name.startswith(_SILENT):
             names.append(_QUALIFIERS.sub("", name).strip() or name)
     flags = names and all(len(name) == 1 for name in names)
     arrows = all(character in SYMBOLS or character.isspace() for character in match[0])
@@ -57,11 +57,12 @@ def reduce_characters(text: str) -> str:
     """Reduce Unicode to letters, ASCII figures and known signs."""
     if "&" in text:
         text = html.unescape(text)
+    text = _CONTROLS.sub(" ", text)
     text = _SCRIPTED_POWER.sub(lambda m: "^" + m[1].translate(_SUPERSCRIPTS), text)
     text = _VULGAR.sub(" ", text).translate(_TRANSLATION)
     text = unicodedata.normalize("NFKC", text).translate(_TRANSLATION)
     if text.isascii():
-        return re.sub(r"[\x00-\x08\x0e-\x1f\x7f]+", " ", text)
+        return text
     text = _EMOJI.sub(_emoji, text)
     return "".join(map(_character, text))
 

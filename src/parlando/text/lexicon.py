@@ -3,7 +3,8 @@
 Pure data in American English; a spoken letter is one capital (``U S A``).
 """
 
-# Word lists read better as text. ruff: noqa: SIM905
+# ruff: noqa: SIM905
+# (Lists of words read better as one text.)
 # fmt: off
 CURRENCIES: dict[str, tuple[str, str, str, str]] = {
     "$": ("dollar", "dollars", "cent", "cents"), "£": ("pound", "pounds", "penny", "pence"),
@@ -158,10 +159,18 @@ SYMBOLS: dict[str, str] = {
     ">": "greater than", "√": "square root of", "∞": "infinity", "→": "to", "←": "from",
     "∑": "sum", "∫": "integral", "∂": "partial", "∈": "in", "§": "section", "¶": "paragraph",
     "©": "copyright", "$": "dollar", "£": "pound", "€": "euro", "¥": "yen", "¢": "cent",
-    "₹": "rupee", "/": "slash", "\\": "backslash", "^": "caret", "Ω": "ohm", "µ": "micro",
+    "₹": "rupee", "/": "slash", "^": "caret", "Ω": "ohm", "µ": "micro",
     "⇒": "implies", "−": "minus", "¬": "not", "∧": "and", "∨": "or", "℞": "prescription",
 }
 """Signs that are read wherever they are left over."""
+
+SENTENCE_OPENERS: frozenset[str] = frozenset(
+    """A An And As At But By For He Her His How I If In It Its My No Not Of On One Or Our She So
+    Some
+    That The Then There These They This Those To We What When Where Which Who Why With Yes You
+    Your""".split()
+)
+"""Capitalised words that open a sentence and are no surname after an initial."""
 
 SPOKEN_ACRONYMS: frozenset[str] = frozenset(
     """NASA NATO UNESCO UNICEF OPEC AIDS LASER RADAR SCUBA SONAR NAFTA FIFA UEFA ASCII RAM ROM PIN
@@ -184,8 +193,9 @@ SPELLED_ACRONYMS: frozenset[str] = frozenset(
     """USA UK EU UN UAE FBI CIA NSA IRS USSR BBC CNN ABC NBA NFL NHL MLB UFC IBM AMD AOL HBO IRA MBA
     CEO CFO CTO COO VIP DIY FAQ ETA ATM AI IT HR PR TV DVD CD PC UI UX API URL URI USB GPU CPU HTML
     HTTP HTTPS CSS XML PDF DNA RNA HIV MRI ICU ER OCD ADHD IQ GPA SUV UFO AM PM AD BC BCE CE EST PST
-    CET GMT UTC GDP IPO ROI LED LCD OS IOS IP ISP VPN SEO EDM DJ MC UCLA MIT USC NYU LA NY DC SOS FYI
-    ASAP ETF ESPN UPS USPS AAA AARP ACLU AFAIK IOU SAT ACT LSAT RIP OCR ASR TTS LLM IEA IMF WHO WTO
+    CET GMT UTC GDP IPO ROI LED LCD OS IOS IP ISP VPN SEO EDM DJ MC UCLA MIT USC NYU LA NY DC SOS
+    FYI     ASAP ETF ESPN UPS USPS AAA AARP ACLU AFAIK IOU SAT ACT LSAT RIP OCR ASR TTS LLM IEA
+    IMF WHO WTO
     EPA FDA FCC FAA DEA DOJ DOE DMV DUI AKA IPA OLED EKG EEG ECG IVF PTA IED ICBM AOC JFK MLK RSVP
     UEI UTF ISO IEC ADA AWS SDK IDE ORM ISBN RGB OAP ITV MIA KIA""".split()
 )

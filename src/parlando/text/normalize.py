@@ -15,6 +15,7 @@ from parlando.text.lexicon import (
     ABBREVIATIONS,
     PHRASES,
     RESPELLED_ACRONYMS,
+    SENTENCE_OPENERS,
     SPELLED_EXTENSIONS,
     STANDALONE_UNITS,
     SYMBOLS,
@@ -137,8 +138,8 @@ def _letters(match: re.Match[str]) -> str:
 
 def _initials(match: re.Match[str]) -> str:
     """Join initials to their name, but leave the dot of a sentence that ends with a letter."""
-    before = match.string[max(0, match.start() - 24) : match.start()].split()
-    if before and not (before[-1][0].isupper() or before[-1][-1] in ".!?,:;\"'("):
+    following = re.match(r"\w+", match.string[match.end() : match.end() + 20])
+    if following and following[0] in SENTENCE_OPENERS and match.start():
         return match[0]
     return " ".join(re.findall(r"\w", match[0])) + " "
 
@@ -169,7 +170,8 @@ WORD_RULES: tuple[Rule, ...] = (
     (re.compile(r"\b([A-Z][a-z]{1,20})\.? ([IVXLCDM]{1,9})\b(?!['.]\w)"), read_roman),
     (
         re.compile(
-            r"\b(?:II|III|VII|VIII|XI{2,3}|XIV|XVI{0,3}|XIX|XXI{0,3}|XXIV|XXV|MM[XVI]+|MCM[LXVI]+)\b"
+            r"\b(the |)(II|III|VII|VIII|XI{2,3}|XIV|XVI{0,3}|XIX|XXI{0,3}|XXIV|XXV|MM[XVI]+|"
+            r"MCM[LXVI]+)\b"
         ),
         read_bare_roman,
     ),
@@ -185,13 +187,14 @@ SIGN_RULES: tuple[Rule, ...] = (
     ),
     (re.compile(r"(?<!\w)&(?=\w)|(?<=\w)&(?!\w)|&"), " and "),
     (re.compile(r"(?<=\w)/(?=\w)"), " slash "),
+    (re.compile(r"(?<=\w)\\(?=\w)"), " backslash "),
     (re.compile(r"<-{1,3}>?|-{1,3}>|={1,3}>"), " to "),
-    (re.compile(r"(?<=\s)<(?=\s)|(?<=\w)<(?=\w)"), " is less than "),
-    (re.compile(r"(?<=\s)>(?=\s)|(?<=\w)>(?=\w)"), " is greater than "),
+    (re.compile(r"(?<=\s)<(?=\s)|(?<=\w)<(?=\w)"), " less than "),
+    (re.compile(r"(?<=\s)>(?=\s)|(?<=\w)>(?=\w)"), " greater than "),
     (re.compile(r"<=|>="), lambda m: " is at most " if m[0][0] == "<" else " is at least "),
     (re.compile(r"!=|=="), lambda m: " is not equal to " if m[0][0] == "!" else " equals "),
     (
-        re.compile("[" + re.escape("".join(set(SYMBOLS) - set("</>^"))) + "]"),
+        re.compile("[" + re.escape("".join(set(SYMBOLS) - set("</>^\\"))) + "]"),
         lambda m: f" {SYMBOLS[m[0]]} ",
     ),
     (re.compile(r"[<>^~*_`\\/⋅′]+"), " "),

@@ -91,8 +91,8 @@ def _count(figures: str, one: str, many: str) -> str:
 
 # Figures, with commas or without. Every repetition is bounded or starts only once in a run of
 # figures (the look-behinds), so that no text makes a rule slower than linear.
-_N = r"(?:\d{1,3}(?:,\d{3}){1,9}(?!\d)|\d++)(?:\.\d++)?|\.\d++"
-_NUMBER = rf"(?<![\d.])(?:{_N})"
+_N = r"(?:\d{1,3}(?:,\d{3}){1,9}(?!\d)|\d++)(?:\.\d++)?|(?<![\w.])\.\d++"
+_NUMBER = rf"(?<![\d./])(?:{_N})"
 _MONTH = "(" + "|".join(sorted(MONTHS, key=len, reverse=True)) + r")\b\.?"
 _MAGNITUDE = "|".join(sorted(MAGNITUDES, key=len, reverse=True))
 _SIGN = "[$£€¥₹₩₽₿]"
@@ -164,10 +164,6 @@ def _half_day(letter: str, dot: str, rest: str) -> str:
 
 def _time(match: re.Match[str]) -> str:
     hour, minute, second = match[1], match[2], match[3]
-    if int(hour) > 24:
-        return f"{cardinal(hour)} to {cardinal(minute)}" + (
-            f" to {cardinal(second)}" if second else ""
-        )
     half = (
         _half_day(match[4], match[5], match.string[match.end() : match.end() + 20])
         if match[4]
@@ -177,7 +173,9 @@ def _time(match: re.Match[str]) -> str:
     if minute != "00" or second:
         words += f" oh {cardinal(minute[1])}" if minute[0] == "0" else f" {cardinal(minute)}"
     elif not half:
-        words += " o'clock" if 1 <= int(hour) <= 12 else " hundred"
+        words += (
+            " o'clock" if 1 <= int(hour) <= 12 else " hundred" if int(hour) < 25 else " zero zero"
+        )
     if second:
         words += f" oh {cardinal(second[1])}" if second[0] == "0" else f" {cardinal(second)}"
     return words + half
@@ -218,6 +216,15 @@ def _unit(match: re.Match[str]) -> str:
     if match[2] == "-":
         many = one
     return _count(match[1], one, many) + (f" per {PER[match[4]]}" if match[4] else "")
+
+
+def _part(match: re.Match[str]) -> str:
+    one, many = (UNITS | GLUED_UNITS)[match[3]]
+    return f"{match[1] or ''}{match[2]} {many if match[1] else one}"
+
+
+def _minus(match: re.Match[str]) -> str:
+    return re.sub(r"(?<=[\w)]) [-−] (?=[\w(])", " minus ", match[0])
 
 
 def _degrees(match: re.Match[str]) -> str:
@@ -320,10 +327,13 @@ NUMBER_RULES: tuple[Rule, ...] = tuple(
             lambda m: NUMBERED[m[1].lower()] + " ",
         ),
         (r"#(?=\d)", "number "),
+        (r"\bca?\.\s?(?=\d{3,4}\b)", "circa "),
         (rf"({_NUMBER})\s?x\s?(?=\d)", lambda m: f"{cardinal(m[1])} by "),
-        (rf"({_NUMBER})[x×](?!\w)", lambda m: f"{cardinal(m[1])} times"),
+        (rf"({_NUMBER})[x×](?!\w|\s?[-+=*/^)])", lambda m: f"{cardinal(m[1])} times"),
+        (rf"(\d[ -])?(?<![\d./])(\d{{1,2}}/\d{{1,2}})[\s-]?({_UNIT}|in)\b\.?", _part),
         (r"(?<=[a-zA-Z])\s?/\s?(?=\d{1,9}\s?[a-zA-Z])", " per "),
-        (rf"({_NUMBER})(\s|-|)({_UNIT})(?:/({_PER}))?(?![\w'^-]|/\D)", _unit),
+        (rf"({_NUMBER})(\s|-|)({_UNIT})(?:/({_PER}))?(?:\.(?=\s[a-z]))?(?![\w'^-]|/\D)", _unit),
+        (rf"(?<=f[eo][eo]t )({_NUMBER})( |)(in)()\b", _unit),
         (rf"({_NUMBER})(-|)(in)()(?![\w'^/-])", _unit),
         (rf"(?<=[a-z])\s?/\s?({_PER})(?![\w^])", lambda m: f" per {PER[m[1]]}"),
         (rf"({_NUMBER})(?:\s?bn|[kM])(?!\w)", _magnitude),
@@ -338,11 +348,12 @@ NUMBER_RULES: tuple[Rule, ...] = tuple(
         (r"(?<=[\w)])\^\(?(-?\w{1,9})\)?", _power),
         (r"(?<=[\w)])\s?\*\s?(?=\d)|(?<=\d)\s?\*\s?(?=\w)", " times "),
         (r"(?<=[\w)] )[-−](?= ?[\w(][^=\n]{0,40}=)", "minus"),
+        (r"=[^=\n]{1,80}", _minus),
         # 6. Figures beside letters, then what is left.
         (r"(?<=\d)([a-h])\b", lambda m: " " + m[1].upper()),
         (r"(?<=[^\W\d_])-?(?=\d)|(?<=\d)(?=[^\W\d_])", " "),
         (r"(?:(?<=\b[Ii]n )|(?<=\b[Ss]ince ))10\d\d(?![.,]?\d)", lambda m: year(m[0])),
-        (_NUMBER, _plain),
+        (_N, _plain),
     )
 )
 """Patterns and their readings, in the order in which they apply."""

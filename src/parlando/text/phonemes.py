@@ -47,13 +47,18 @@ _VOWELS = frozenset(VOWELS)
 # Marks that always part clauses, and those that do so only at the end of a word ("3.5", "10:30").
 _VARIANTS = str.maketrans(
     {"…": ".", "–": "—", "―": "—", "’": "'", "‘": "'", "\u00a0": " "}
-    | dict.fromkeys("()[]{}", ",")
+    | dict.fromkeys("()[]{}", ", ")
     | dict.fromkeys('"“”„«»`*_', " ")
 )
 _MARKS = re.compile(r"\s*(?:[—¡¿]|[,.?!;:]+(?=[\s,.?!;:—]|$)|(?<=\s)-+(?=\s))[\s,.?!;:—-]*")
 _STRENGTH = "?!.—;:,"
+_TIE = "\u0361"
 _FLAGS = re.compile(r"\([^)]*\)")
 _TRAILING = re.compile(r"_+(?=\s|$)")
+
+# A lone capital A is a letter ("U S A", "vitamin A is") unless it opens a clause or a capitalised
+# word follows ("A dog", "Once Upon A Time"). espeak reads it as the article; "eigh" is its name.
+_LETTER_A = re.compile(r"(?<=\b[A-Z] )A\b(?!')|\bA(?= [A-Z]\b(?!'))|(?<=[\w'] )A(?= [a-z]|$)")
 
 # espeak-ng keeps its state in globals of the library: one caller at a time.
 _LOCK = threading.Lock()
@@ -96,7 +101,7 @@ def phones_from_ipa(ipa: str) -> list[str]:
     """
     phones: list[str] = []
     stress = ""
-    for chunk in unicodedata.normalize("NFD", ipa).split("_"):
+    for chunk in unicodedata.normalize("NFD", ipa.replace(_TIE, "")).split("_"):
         position = 0
         while position < len(chunk):
             if chunk[position] in (PRIMARY, SECONDARY):
@@ -137,6 +142,7 @@ def _phonemize(text: str, voice: Any) -> list[str]:
     symbols: list[str] = []
     for clause, mark in _clauses(text):
         if clause:
+            clause = _LETTER_A.sub("eigh", clause)
             ipa = _FLAGS.sub("", _TRAILING.sub("", voice.text_to_phonemes(clause, False)))
             for word in ipa.split():
                 phones = phones_from_ipa(word)
