@@ -41,7 +41,7 @@ def test_rank_one_looks_only_inside_the_group_and_states_chance():
         "carl": np.array([0.0, 0.0, 1.0]),
     }
     groups = {"anna": "female", "berta": "female", "carl": "male"}
-    outputs = [np.array([1.0, 0.1, 0.0]), np.array([1.0, 0.1, 0.0]), np.array([1.0, 0.0, 0.0])]
+    outputs = [np.array([1.0, 0.1, 0.0]), np.array([1.0, 0.1, 0.0]), np.array([1.0, 0.0, 0.1])]
     found = rank_one(outputs, ["anna", "berta", "carl"], gallery, groups)
     assert found.nearest == ("anna", "anna", "carl")
     assert found.hits == (True, False, True)
