@@ -13,6 +13,7 @@ from parlando.data.annotate import AlignmentLimits, prepare_alignment, prepare_c
 from parlando.data.corpora import read_corpus
 from parlando.data.prepare import AudioOptions, prepare_audio
 from parlando.data.report import print_report, write_report
+from parlando.data.store import read_info
 
 Kind = Literal[
     "jsonl", "lhotse", "libritts", "librispeech", "librilight", "vctk", "ljspeech", "mls"
@@ -37,6 +38,8 @@ class Options:
     """Name or folder of the aligner."""
     codec: str = "rvq-small"
     """Name or folder of the codec."""
+    device: str = "cpu"
+    """Where aligner and codec run: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``."""
     audio: Annotated[AudioOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=AudioOptions)
     """Details of the stage audio; the same ones on every run."""
     limits: AlignmentLimits = field(default_factory=AlignmentLimits)
@@ -56,24 +59,39 @@ def run(options: Options) -> None:
     if "audio" in options.stages and options.corpus is not None:
         recordings = read_corpus(*options.corpus)
         prepare_audio(recordings, options.out, options.audio, options.processes)
+    read_info(options.out)  # refuses what is not prepared, before weights are loaded
     if "align" in options.stages:
         from parlando.registry import load_aligner
 
-        aligner = load_aligner(options.aligner)
-        prepare_alignment(options.out, aligner.align, _fingerprint(aligner), options.limits)
+        aligner = load_aligner(options.aligner, options.device)
+        place = next(aligner.parameters()).device
+        prepare_alignment(
+            options.out,
+            lambda waveform, symbols: aligner.align(waveform.to(place), symbols),
+            _fingerprint(aligner),
+            options.limits,
+        )
     if "codes" in options.stages:
         from parlando.registry import load_codec
 
-        codec = load_codec(options.codec)
-        prepare_codes(options.out, codec.encode, _fingerprint(codec))
+        codec = load_codec(options.codec, options.device)
+        place = next(codec.parameters()).device
+        prepare_codes(
+            options.out, lambda waveform: codec.encode(waveform.to(place)), _fingerprint(codec)
+        )
     print_report(write_report(options.out))
     Console().print(f"{options.out}: report.json and report.png tell more", soft_wrap=True)
 
 
 def _fingerprint(model: Any) -> str:
-    """Digest a model's weights, so that other weights annotate the corpus anew."""
+    """Digest a model's weights, so that other weights annotate the corpus anew.
+
+    A codec's decoder does not count: it may be trained on while the codes stay what they are.
+    """
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
+        if name.startswith("decoder."):
+            continue
         digest.update(name.encode())
         digest.update(tensor.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
