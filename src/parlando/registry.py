@@ -1,6 +1,6 @@
 """The only file that knows every aligner, codec, system and released weight by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from parlando.codecs.rvq.model import RVQCodec
     from parlando.speaking import Speaker
     from parlando.speech import Speech, VoiceLike
+    from parlando.training.config import Trainable
 
 RELEASES = {
     "aligner-small": "aligner",
@@ -92,6 +93,13 @@ def load_system(place: str | Path = DEFAULT_SYSTEM, device: str = "cpu") -> Synt
             f"{folder}: got weights of '{kind}', expected a system: {', '.join(_SYSTEMS)}"
         )
     return _SYSTEMS[kind](folder, device)
+
+
+def trainable(kind: str, preset: str, recipe: Mapping[str, Any]) -> "Trainable":
+    """Resolve what ``parlando train KIND PRESET`` trains; see ``curriculum.trainable``."""
+    from parlando.curriculum import trainable as resolve
+
+    return resolve(kind, preset, recipe)
 
 
 def release_folder(place: str | Path, *kinds: str) -> Path:

@@ -1,5 +1,7 @@
 """Names and folders to models: released or trained, right or wrong."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -101,6 +103,13 @@ def test_truncated_weights_are_refused(codec_folder, tmp_path, size):
     (folder / "weights.safetensors").write_bytes(whole[:size])
     with pytest.raises(CheckpointError, match="damaged or cut short"):
         registry.load_codec(folder)
+
+
+def test_what_can_be_trained_is_resolved():
+    what = registry.trainable("codec", "tiny", {"model": {"levels": 3}})
+    assert what.config == dataclasses.replace(rvq_config.tiny(), levels=3)
+    with pytest.raises(ConfigError, match="did you mean 'small'"):
+        registry.trainable("aligner", "smal", {})
 
 
 def test_names_are_answered_with_the_nearest_of_their_kind():

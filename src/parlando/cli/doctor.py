@@ -76,13 +76,19 @@ def _devices() -> list[tuple[str, str]]:
 def _espeak() -> list[tuple[str, str]]:
     from parlando.text.phonemes import phonemize
 
-    return [("espeak-ng", f"speaks: hello = {' '.join(phonemize('hello'))}")]
+    spoken = " ".join(phonemize("hello"))
+    from phonemizer.backend.espeak.wrapper import EspeakWrapper
+
+    release = ".".join(map(str, EspeakWrapper().version))
+    return [("espeak-ng", f"{release}, says hello as {spoken}")]
 
 
 def _weights() -> list[tuple[str, str]]:
     from parlando.registry import RELEASES, release_folder
+    from parlando.training.checkpoint import read_card
 
-    return [(name, f"{kind}, {release_folder(name)}") for name, kind in RELEASES.items()]
+    steps = {name: read_card(release_folder(name), kind).step for name, kind in RELEASES.items()}
+    return [(name, f"released weights, {count:,} steps") for name, count in steps.items()]
 
 
 def _required(extra: str | None) -> list[str]:

@@ -12,7 +12,7 @@ from parlando.contracts import SpeakOptions, TextError
 
 if TYPE_CHECKING:
     from parlando.speaking import Progress, Speaker
-    from parlando.speech import Speech
+    from parlando.speech import Speech, Voice
 
 _PROGRESS_FROM_PIECES = 4
 
@@ -21,13 +21,13 @@ _PROGRESS_FROM_PIECES = 4
 class Options:
     """Speak a text in the voice of a prompt; what is written is marked as synthetic."""
 
-    text: tyro.conf.Positional[str | None] = None
+    text: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[TEXT]")] = ""
     """What to say; ``-`` reads standard input."""
-    voice: Path | None = None
+    voice: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Sound file of 3 to 30 s of one person speaking; without one a bundled example speaks."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("speech.wav")
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = Path("speech.wav")
     """File to write: wav, flac, ogg or mp3."""
-    text_file: Path | None = None
+    text_file: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Read the text from this UTF-8 file; ``-`` is standard input."""
     steps: int = SpeakOptions.steps
     """Steps of the sampler: more are slower and finer."""
@@ -35,15 +35,15 @@ class Options:
     """``dpm`` needs 8 to 16 steps, ``euler`` and ``sde`` about 150."""
     speed: float = SpeakOptions.speed
     """Speaking rate, 0.25 to 4."""
-    duration: float | None = None
+    duration: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
     """Total length in seconds to fit; replaces the speed."""
-    seed: int | None = None
+    seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """The same seed gives the same speech; without one it is drawn and printed."""
     system: str = "naturalspeech2-small"
     """Name of a released system, or the folder of a trained one."""
     device: str = "cpu"
     """``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``."""
-    plot: Path | None = None
+    plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also draw waveform, mel spectrogram, F0 and phonemes to this png, pdf or svg."""
 
 
@@ -57,8 +57,11 @@ def run(options: Options) -> None:
         check_picture(options.plot)
 
     from parlando.registry import load
+    from parlando.speech import Voice
 
-    speech = _speak(load(options.system, options.device), text, options)
+    # The prompt is read first: what may be wrong with it should not wait for weights and torch.
+    voice = Voice.from_file(options.voice) if options.voice else None
+    speech = _speak(load(options.system, options.device), text, voice, options)
     speech.save(options.out)
     if options.plot:
         speech.plot(options.plot)
@@ -69,8 +72,9 @@ def run(options: Options) -> None:
 
 
 def _text(options: Options) -> str:
-    if (options.text is None) == (options.text_file is None):
-        raise TextError("expected one text: as an argument, as - for standard input or --text-file")
+    if bool(options.text) == bool(options.text_file):
+        got = "two texts" if options.text else "no text"
+        raise TextError(f"got {got}; give one: an argument, - for standard input or --text-file")
     try:
         if "-" in (options.text, str(options.text_file)):
             return sys.stdin.read()
@@ -80,10 +84,10 @@ def _text(options: Options) -> str:
         raise TextError(f"{options.text_file}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise TextError(f"the text is not UTF-8 ({error.reason}); save it as UTF-8") from error
-    return options.text or ""
+    return options.text
 
 
-def _speak(speaker: "Speaker", text: str, options: Options) -> "Speech":
+def _speak(speaker: "Speaker", text: str, voice: "Voice | None", options: Options) -> "Speech":
     from rich.console import Console
     from rich.progress import Progress as Bar
 
@@ -97,7 +101,7 @@ def _speak(speaker: "Speaker", text: str, options: Options) -> "Speech":
         progress: Progress = show
         return speaker.speak(
             text,
-            options.voice,
+            voice,
             seed=options.seed,
             progress=progress,
             steps=options.steps,
