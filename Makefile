@@ -11,7 +11,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/installed
 INSTALLED_TEST := $(VENV)/installed-test
 
-# The shell reads these from the environment, so that any quote in a text is safe.
+# Taken as they were typed, "$" included, and handed to the shell by the environment: any text is safe.
+override TEXT := $(value TEXT)
+override VOICE := $(value VOICE)
+override OUT := $(value OUT)
 export TEXT VOICE OUT
 
 .PHONY: help setup speak test test-all check format constraints clean

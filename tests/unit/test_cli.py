@@ -55,9 +55,14 @@ def test_speak_passes_its_options_on(sines, voice, tmp_path, monkeypatch):
     assert status == 130
     del seen["progress"]
     assert seen == {
-        "text": "Hi.", "voice": len(Voice.from_file(voice).samples), "seed": 1, "steps": 5, "solver": "sde", "speed": 1.5,
+        "text": "Hi.",
+        "voice": len(Voice.from_file(voice).samples),
+        "seed": 1,
+        "steps": 5,
+        "solver": "sde",
+        "speed": 1.5,
         "duration_seconds": 3.0,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("source", ["argument", "file", "stdin", "stdin file"])
