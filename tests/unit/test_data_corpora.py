@@ -112,3 +112,15 @@ def test_manifests_of_lhotse_are_read(tmp_path, ljspeech):
     (tmp_path / "manifests" / "ljspeech_supervisions_all.jsonl.gz").unlink()
     with pytest.raises(ConfigError, match="beside it"):
         read_corpus("lhotse", tmp_path / "manifests")
+
+
+def test_of_a_corpus_of_many_languages_english_is_taken(tmp_path, ljspeech, monkeypatch):
+    import lhotse.recipes
+
+    both = lhotse.recipes.prepare_ljspeech(ljspeech)
+    made = {"english": {"train": both}, "german": {"train": None}}
+    monkeypatch.setattr(lhotse.recipes, "prepare_mls", lambda folder: made)
+    found = read_corpus("mls", ljspeech)
+    assert len(found) == 60
+    assert {entry.split for entry in found} == {"train"}
+    assert found[0].id == "mls/LJ001-0000"

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -129,6 +130,21 @@ def test_two_processes_give_what_one_gives(tmp_path):
     for processes in (1, 2):
         prepare_audio(corpus, tmp_path / str(processes), OPTIONS, processes)
     assert_same_contents(PreparedCorpus(tmp_path / "1"), PreparedCorpus(tmp_path / "2"))
+
+
+def dies(job, options):
+    os._exit(9)
+
+
+def test_a_killed_process_is_told_in_one_line_and_keeps_what_is_done(tmp_path, monkeypatch):
+    corpus = recordings(tmp_path / "corpus", 3)
+    options = dataclasses.replace(OPTIONS, shard_utterances=1)
+    monkeypatch.setattr(preparation, "prepare_job", dies)
+    with pytest.raises(ConfigError, match="run the same command again"):
+        prepare_audio(corpus, tmp_path / "out", options, processes=2)
+    monkeypatch.undo()
+    prepare_audio(corpus, tmp_path / "out", options, processes=1)
+    assert len(PreparedCorpus(tmp_path / "out")) == 3
 
 
 def test_another_corpus_or_other_options_are_refused(tmp_path):

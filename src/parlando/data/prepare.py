@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -249,10 +250,19 @@ def _mapping(processes: int) -> Iterator[Callable[..., Iterator[Prepared | Skipp
         yield lambda function, jobs, options: (function(job, options) for job in jobs)
         return
     # Spawned, not forked: the parent may hold threads of torch and espeak-ng.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    try:
         yield lambda function, jobs, options: pool.map(
             functools.partial(function, options=options), jobs, chunksize=4
         )
+    except BrokenProcessPool as error:
+        raise ConfigError(
+            "a process of the preparation was killed, perhaps for want of memory; run the same "
+            "command again to go on, with fewer --processes"
+        ) from error
+    finally:
+        # Ctrl-C must not wait for the rest of a shard.
+        pool.shutdown(cancel_futures=True)
 
 
 def _write_audio_shard(folder: Path, shard: int, results: Sequence[Prepared | Skipped]) -> None:
@@ -296,22 +306,19 @@ def _begin(folder: Path, jobs: Sequence[Job], options: AudioOptions) -> None:
                 "choose another folder or delete this one"
             )
         return
-    try:
-        store.write_json(
-            folder / "info.json",
-            {
-                "schema_version": store.SCHEMA_VERSION,
-                "rate_hz": options.rate_hz,
-                "hop_samples": options.hop_samples,
-                "vocabulary": list(SYMBOLS),
-                "options": dataclasses.asdict(options),
-                "shards": 0,
-                "stages": [],
-                "fingerprints": {"audio": fingerprint},
-            },
-        )
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error}); choose another") from error
+    store.write_json(
+        folder / "info.json",
+        {
+            "schema_version": store.SCHEMA_VERSION,
+            "rate_hz": options.rate_hz,
+            "hop_samples": options.hop_samples,
+            "vocabulary": list(SYMBOLS),
+            "options": dataclasses.asdict(options),
+            "shards": 0,
+            "stages": [],
+            "fingerprints": {"audio": fingerprint},
+        },
+    )
 
 
 def finish_stage(folder: Path, stage: str, shards: int) -> None:

@@ -1,6 +1,7 @@
 """What a preparation kept and what it skipped: a table, ``report.json`` and ``report.png``."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from parlando.text.vocabulary import is_pause
 
 _SEXES = (("female", "tab:red"), ("male", "tab:blue"), ("unknown", "tab:gray"))
 _LONGEST_LIST = 1000
+_DRAWN_UTTERANCES = 5000
 
 
 def write_report(folder: str | Path) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def _draw(corpus: store.PreparedCorpus, path: Path) -> None:
 def _phone_frames(corpus: store.PreparedCorpus) -> np.ndarray:
     phone = np.array([not is_pause(symbol) for symbol in corpus.vocabulary])
     lists = [np.zeros(0, np.int64)]
-    for index in corpus.select(aligned=True):
+    for index in _sample(corpus.select(aligned=True)):
         item = corpus.item(index, ("symbols", "durations"))
         lists.append(item["durations"].numpy()[phone[item["symbols"].numpy()]])
     return np.concatenate(lists)
@@ -135,8 +137,18 @@ def _phone_frames(corpus: store.PreparedCorpus) -> np.ndarray:
 
 def _voiced_hertz(corpus: store.PreparedCorpus, sex: str) -> np.ndarray:
     values = [np.zeros(0, np.float32)]
-    for index, row in enumerate(corpus.rows):
-        if (row["sex"] or "unknown") == sex:
-            hertz = corpus.item(index, ("f0",))["f0"].numpy()
-            values.append(hertz[hertz > 0.0])
+    # New voices keep the sex of the recorded ones and would blur the picture.
+    recorded = [
+        index
+        for index, row in enumerate(corpus.rows)
+        if (row["sex"] or "unknown") == sex and not row.get("voice")
+    ]
+    for index in _sample(recorded):
+        hertz = corpus.item(index, ("f0",))["f0"].numpy()
+        values.append(hertz[hertz > 0.0])
     return np.concatenate(values)
+
+
+def _sample(indices: Sequence[int]) -> Sequence[int]:
+    """Take evenly spread indices, enough for a histogram of a corpus of any size."""
+    return indices[:: max(1, len(indices) // _DRAWN_UTTERANCES)]

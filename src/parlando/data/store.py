@@ -13,6 +13,7 @@ Utterances lie one after another. A file is written beside its place and renamed
 complete or absent. Reading needs torch, numpy and safetensors only.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -35,14 +36,23 @@ Row = dict[str, Any]
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file beside its place and rename it, so that it is never there in part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file beside its place and rename it, so that it is never there in part.
+
+    Raises:
+        ConfigError: the folder cannot be written to, or the disk is full.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
         os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(
+            f"{path}: cannot be written ({error}); free space there or choose another folder"
+        ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
