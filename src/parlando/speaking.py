@@ -1,8 +1,8 @@
 """From any text and a voice to speech, whatever system renders it.
 
-A text is split, and its pieces are normalised and rendered one by one. Every piece is a ``Speech`` of its own,
-whose seams are made before the next one is known; so streaming and speaking are one thing:
-``speak`` joins what ``stream`` yields.
+A text is split, and its pieces are normalised and rendered one by one. Every piece is a ``Speech``
+of its own, whose seams are made before the next one is known; so streaming and speaking are one
+thing: ``speak`` joins what ``stream`` yields.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from parlando.text.segments import Segment, split
 from parlando.text.vocabulary import BOUNDARY, is_pause
 
 FIRST_MAX_CHARACTERS = 60
-"""Length of the first piece of a text: short, because a listener waits for it."""
+"""Longest first piece of a text that has several: short, because a listener waits for it."""
 
 SOLVERS = ("dpm", "euler", "sde")
 _RANGES = {
@@ -117,7 +117,9 @@ class Speaker:
         elif not 0 <= seed < 2**63:
             raise ConfigError(f"seed {seed}; expected 0 to 2**63 - 1")
         started = time.perf_counter()
-        segments = split(text, first_max_characters=FIRST_MAX_CHARACTERS)
+        segments = split(text)
+        if len(segments) > 1:
+            segments = split(text, first_max_characters=FIRST_MAX_CHARACTERS)
         prompt = self._prompt(voice)
         pace = _Pace.of(segments, checked, self.synthesizer.hop_samples / self.rate_hz)
         return self._parts(pace, prompt, seed, progress, started)

@@ -12,7 +12,7 @@ from sines import HOP, RATE, SineSynthesizer, babble
 from parlando.audio.waveform import active_level_db, load, read_metadata, save
 from parlando.contracts import ConfigError, PromptError, TextError
 from parlando.safety import provenance
-from parlando.speaking import Speaker
+from parlando.speaking import FIRST_MAX_CHARACTERS, Speaker
 from parlando.speech import Speech, Voice
 from parlando.text.vocabulary import is_pause
 
@@ -40,6 +40,14 @@ def test_speak_is_what_stream_yields_joined(speaker, voice):
     assert np.array_equal(np.concatenate([part.samples for part in parts]), whole.samples)
     assert sum((part.durations_frames for part in parts), ()) == whole.durations_frames
     assert " ".join(part.text for part in parts) == whole.text
+
+
+def test_only_a_text_of_several_pieces_has_a_short_first_one(speaker, voice):
+    sentence = "A sentence of eighty characters or so, more than the first piece may have."
+    alone = list(speaker.stream(sentence, voice, seed=0))
+    first = next(speaker.stream(" ".join([sentence] * 4), voice, seed=0))
+    assert len(alone) == 1
+    assert len(first.text) <= FIRST_MAX_CHARACTERS < len(alone[0].text)
 
 
 def test_text_is_in_spoken_form(speaker, voice):
