@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from parlando.contracts import ConfigError, TextError
 from parlando.text import phonemes, vocabulary
+from parlando.text.normalize import normalize
 from parlando.text.phonemes import phonemize, phonemize_many, phones_from_ipa
 
 # Every phone of English, and words that espeak writes with signs of other languages.
@@ -114,6 +115,16 @@ def test_any_text_gives_symbols_or_a_clear_error(text: str) -> None:
         return
     assert vocabulary.decode(vocabulary.encode(symbols)) == symbols
     assert vocabulary.is_phone(symbols[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(alphabet="aAbIVX129.,-:/$%°'()@#+=é日 \n", max_size=25))
+def test_any_spoken_form_can_be_spoken(text: str) -> None:
+    try:
+        spoken = normalize(text)
+    except TextError:
+        return
+    assert vocabulary.is_phone(phonemize(spoken)[0])
 
 
 def test_many_equals_one_by_one() -> None:

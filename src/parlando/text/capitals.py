@@ -73,12 +73,14 @@ def _acronym(word: str, shouting: bool) -> str:
     return spell(word) if spelled else word.lower()
 
 
-_CAPITALS = re.compile(r"(?<![^\W_])([A-ZÀ-ÖØ-Þ]{2,})('?s)?(?![^\W_])")
+_CAPITALS = re.compile(r"(?<![^\W_])([A-ZÀ-ÖØ-Þ]{2,})('?s|'S)?(?![^\W_])")
+_CONTRACTION = re.compile(r"\b[A-Z]+'(?:T|M|D|LL|RE|VE)\b")
 _CAMEL = re.compile(r"(?<=[a-zà-ÿ])(?=[A-ZÀ-Þ])|(?<=[A-Z])(?=[A-Z][a-z]{2,})")
 _JOINED_NAMES = re.compile(r"\b(?:Mc|Mac|De|Di|La|Le|Du|Van|Fitz|O')[A-Z][a-z]+\b")
 
 
 def _camel(text: str) -> str:
+    """Part words written together (``camelCase``), but not names like ``McDonald``."""
     names = [match.span() for match in _JOINED_NAMES.finditer(text)]
     pieces, start, name = [], 0, 0
     for match in _CAMEL.finditer(text):
@@ -97,6 +99,7 @@ def resolve_case(text: str) -> str:
     shouting = len(words) > 1 and sum(map(str.isupper, words)) > 0.8 * len(words)
     if shouting:
         text = re.sub(r"\bA\b(?= [A-Z]{2})", "a", text)
+    text = _CONTRACTION.sub(lambda match: match[0].lower().replace("i'", "I'"), text)
     return _CAPITALS.sub(
         lambda match: _acronym(match[1], shouting) + ("'s" if match[2] else ""), _camel(text)
     )

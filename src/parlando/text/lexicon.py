@@ -147,7 +147,8 @@ PHRASES: dict[str, str] = {
     "s/he": "she or he", "either/or": "either or", "yes/no": "yes or no", "Yes/No": "yes or no",
     "vs": "versus", "vs.": "versus", "p.s.": "P S", "911": "nine one one", "AC/DC": "A C D C",
     "C++": "C plus plus", "C#": "C sharp", "F#": "F sharp", ".NET": "dot net", "R&B": "R and B",
-    "Q&A": "Q and A", "R&D": "R and D", "AT&T": "A T and T",
+    "Q&A": "Q and A", "401k": "four oh one K",
+    "401K": "four oh one K", "401(k)": "four oh one K", "R&D": "R and D", "AT&T": "A T and T",
 }
 """Fixed spellings, replaced where they stand alone."""
 
@@ -190,7 +191,8 @@ RESPELLED_ACRONYMS: dict[str, str] = {
 """Acronyms with a reading of their own."""
 
 SPELLED_ACRONYMS: frozenset[str] = frozenset(
-    """USA UK EU UN UAE FBI CIA NSA IRS USSR BBC CNN ABC NBA NFL NHL MLB UFC IBM AMD AOL HBO IRA MBA
+    """USA US UK EU UN UAE FBI CIA NSA IRS USSR BBC CNN ABC NBA NFL NHL MLB UFC IBM AMD AOL HBO
+    IRA MBA
     CEO CFO CTO COO VIP DIY FAQ ETA ATM AI IT HR PR TV DVD CD PC UI UX API URL URI USB GPU CPU HTML
     HTTP HTTPS CSS XML PDF DNA RNA HIV MRI ICU ER OCD ADHD IQ GPA SUV UFO AM PM AD BC BCE CE EST PST
     CET GMT UTC GDP IPO ROI LED LCD OS IOS IP ISP VPN SEO EDM DJ MC UCLA MIT USC NYU LA NY DC SOS
@@ -202,7 +204,7 @@ SPELLED_ACRONYMS: frozenset[str] = frozenset(
 """Acronyms that look like words and are spelled all the same."""
 
 SHORT_WORDS: frozenset[str] = frozenset(
-    """A AM AN AS AT BE BY DO GO HE HI IF IN IS IT ME MY NO OF OH ON OR OX SO TO UP US WE YE
+    """A AH AM AN AS AT BE BY DO GO HE HI IF IN IS IT ME MY NO OF OH ON OR OW OX SO TO UP US WE YE
     ADD AGE AGO AID AIM AIR ALL AND ANY ARE ARM ART ASK ATE BAD BAG BAN BAR BAT BED BEE BEG BET BIG
     BIT BOX BOY BUG BUS BUT BUY CAN CAP CAR CAT COP COW CRY CUP CUT DAD DAY DIE DID DIG DOG DRY DUE
     EAR EAT EGG END EYE FAN FAR FAT FEW FIT FIX FLY FOR FOX FUN GAS GET GOD GOT GUN GUY HAD HAS HAT

@@ -106,8 +106,10 @@ WEB_RULES: tuple[Rule, ...] = (
         ),
         _url,
     ),
+    (re.compile(r"(?<!\S)[:;=8][-o'^]?[()\[\]dDpP|/\\3](?!\w)"), " "),
+    (re.compile(r"(?<=[a-zA-Z] )<3(?!\w)"), "heart"),
     (re.compile(r"(?<![\w@.])@(?=[^\W\d])"), "at "),
-    (re.compile(r"(?<![\w#&])#([^\W\d]\w{0,100})"), _hashtag),
+    (re.compile(r"(?<![\w#&])#(?![A-Z]{0,2}\d)([^\W\d]\w{0,100})"), _hashtag),
     (re.compile(r"^[ \t]*(?:#{1,6}|[-*+>]{1,3})[ \t]+", re.M), SOFT),
     (re.compile(r"\*{2,}|(?<!\w)[*_]+(?=\w)|(?<=[\w.,!?])[*_]+(?!\w)|~~+"), ""),
 )
@@ -117,13 +119,8 @@ WEB_RULES: tuple[Rule, ...] = (
 
 def _ends(match: re.Match[str]) -> str:
     """Give back the dot of an abbreviation where a sentence ends with it."""
-    return (
-        "."
-        if re.match(
-            r"[\"')\]]*(?:\s*$|\s+[\"'(]*[A-Z])", match.string[match.end() : match.end() + 12]
-        )
-        else ""
-    )
+    following = match.string[match.end() : match.end() + 12]
+    return "." if re.match(r"[\"')\]]*(?:\s*$|\s+[\"'(]*[A-Z])", following) else ""
 
 
 def _abbreviation(match: re.Match[str]) -> str:
@@ -158,7 +155,7 @@ WORD_RULES: tuple[Rule, ...] = (
     (re.compile(r"(?<=[a-z] )(?:Dr\.|Dr$)"), lambda m: "Drive" + _ends(m)),
     (re.compile(r"(?<![A-Z][a-z] )(?<![a-z]{3} )\bSt\.?(?=\s+[A-Z][a-z])"), "Saint"),
     (re.compile(r"(?<=[a-z] )\bSt\.(?=\s+[A-Z][a-z]+'s\b)"), "Saint"),
-    (re.compile(r"(?<=[a-zhd] )\bSt\b(?:\.|(?=,|$))"), lambda m: "Street" + _ends(m)),
+    (re.compile(r"(?<=[a-z] )\bSt\b(?:\.|(?=,|$))"), lambda m: "Street" + _ends(m)),
     (re.compile(r"\bSt\."), "Saint"),
     (
         re.compile(r"\b(" + "|".join(TITLES) + r")\.(?=\s*[A-Z])|\b(Mr|Mrs|Ms|Prof)\b(?=\s+[A-Z])"),
@@ -167,7 +164,7 @@ WORD_RULES: tuple[Rule, ...] = (
     (re.compile(r"(?<!\d)(?<!\d )\b(" + "|".join(ABBREVIATIONS) + r")\.(?!\w)"), _abbreviation),
     (re.compile(r"\b(?:[A-Za-z]\.){2,12}(?!\w)"), _letters),
     (re.compile(r"\b((?:[A-Z]\.\s?){1,5})(?=[A-Z][a-z])"), _initials),
-    (re.compile(r"\b([A-Z][a-z]{1,20})\.? ([IVXLCDM]{1,9})\b(?!['.]\w)"), read_roman),
+    (re.compile(r"\b([A-Z][a-z]{1,20})\.? ([IVXLCDM]{1,9})\b(?!'[a-rt-z]|\.\w)"), read_roman),
     (
         re.compile(
             r"\b(the |)(II|III|VII|VIII|XI{2,3}|XIV|XVI{0,3}|XIX|XXI{0,3}|XXIV|XXV|MM[XVI]+|"
@@ -187,6 +184,7 @@ SIGN_RULES: tuple[Rule, ...] = (
     ),
     (re.compile(r"(?<!\w)&(?=\w)|(?<=\w)&(?!\w)|&"), " and "),
     (re.compile(r"(?<=\w)/(?=\w)"), " slash "),
+    (re.compile(r"(?<=\w)\*(?=\w)"), " times "),
     (re.compile(r"(?<=\w)\\(?=\w)"), " backslash "),
     (re.compile(r"<-{1,3}>?|-{1,3}>|={1,3}>"), " to "),
     (re.compile(r"(?<=\s)<(?=\s)|(?<=\w)<(?=\w)"), " less than "),
@@ -218,14 +216,13 @@ _RUN = re.compile(rf"[\s,.?!;:—{SOFT}]+")
 def _run(match: re.Match[str]) -> str:
     """Reduce a run of marks and space to the strongest mark."""
     run = match[0]
-    mark = next((mark for mark in _STRENGTH if mark in run), "")
-    last = match.end() == len(match.string)
-    if not match.start() or (last and mark in ",—;:"):
+    if not match.start():
         return ""
-    if not mark and SOFT in run and not last:
+    mark = next((mark for mark in _STRENGTH if mark in run), "")
+    if match.end() == len(match.string):
+        return mark.strip("—")
+    if not mark and SOFT in run:
         mark = ","
-    if last:
-        return mark
     return " — " if mark == "—" else mark + " "
 
 

@@ -208,6 +208,11 @@ def _money_before(match: re.Match[str]) -> str:
     if country:
         noun = CURRENCIES[match[2]][0]
         spoken = spoken.replace(noun, country + noun, 1)
+    # "a $100 note": an amount before its noun is singular.
+    before = match.string[max(0, match.start() - 3) : match.start()]
+    after = match.string[match.end() : match.end() + 2]
+    if re.search(r"\ba $", before) and re.match(r" [a-z]", after):
+        spoken = re.sub(rf"\b{CURRENCIES[match[2]][1]}$", CURRENCIES[match[2]][0], spoken)
     return start + spoken
 
 
@@ -263,6 +268,12 @@ def _plain(match: re.Match[str]) -> str:
 NUMBER_RULES: tuple[Rule, ...] = tuple(
     (re.compile(pattern), spoken)
     for pattern, spoken in (
+        # 0. Figures grouped as elsewhere: by spaces, or with a decimal comma.
+        (
+            r"(?<![\d.,+-])(?<!\d )\d{1,3}(?: \d{3}){2,4}(?![\d -]?\d)",
+            lambda m: m[0].replace(" ", ""),
+        ),
+        (r"(?<=€)(\d{1,6}),(\d{2})(?!\d)", r"\1.\2"),
         # 1. Codes made of figures: versions and addresses, telephone numbers, long chains.
         (r"(?<![\w.])([vV])\.?(\d{1,9}(?:\.\d{1,9}){0,5})(?![\w]|\.\d)", _dots),
         (r"(?<![\d.])\d{1,2}\.\d{1,2}\.\d{4}(?![\d.]*\d)", lambda m: m[0].replace(".", "⋅")),
@@ -275,7 +286,8 @@ NUMBER_RULES: tuple[Rule, ...] = tuple(
         (r"(?<![\w/])(\d{1,2})([/⋅-])(\d{1,2})[/⋅-](\d{4})(?![\w/])", _slash_date),
         (r"(?<![\w-])\d{1,9}(?:-\d{1,9}){2,9}(?![\w-])", _groups),
         (
-            rf"\b{_MONTH} (\d{{1,2}})(?:st|nd|rd|th)?(?:\s?[-–]\s?(\d{{1,2}}))?\b(?![:/%]|[.,]\d)"
+            rf"\b{_MONTH} (\d{{1,2}})(?:st|nd|rd|th)?"
+            r"(?:\s?[-–]\s?(\d{1,2})(?:st|nd|rd|th)?)?\b(?![:/%]|[.,]\d)"
             r"(?:,? (\d{4})\b)?",
             _month_day,
         ),
@@ -326,7 +338,7 @@ NUMBER_RULES: tuple[Rule, ...] = tuple(
             rf"\b(?i:({'|'.join(sorted(NUMBERED, key=len, reverse=True))}))\.\s?(?=\d)",
             lambda m: NUMBERED[m[1].lower()] + " ",
         ),
-        (r"#(?=\d)", "number "),
+        (r"#(?=[A-Z]{0,2}\d)", "number "),
         (r"\bca?\.\s?(?=\d{3,4}\b)", "circa "),
         (rf"({_NUMBER})\s?x\s?(?=\d)", lambda m: f"{cardinal(m[1])} by "),
         (rf"({_NUMBER})[x×](?!\w|\s?[-+=*/^)])", lambda m: f"{cardinal(m[1])} times"),
@@ -336,7 +348,7 @@ NUMBER_RULES: tuple[Rule, ...] = tuple(
         (rf"(?<=f[eo][eo]t )({_NUMBER})( |)(in)()\b", _unit),
         (rf"({_NUMBER})(-|)(in)()(?![\w'^/-])", _unit),
         (rf"(?<=[a-z])\s?/\s?({_PER})(?![\w^])", lambda m: f" per {PER[m[1]]}"),
-        (rf"({_NUMBER})(?:\s?bn|[kM])(?!\w)", _magnitude),
+        (rf"({_NUMBER})(?:\s?bn|[kM]|(?<=\d{{3}})K)(?!\w)", _magnitude),
         # 5. Ranks, fractions, powers, operators.
         (r"(?<![\d.])(\d{1,3}(?:,\d{3}){1,9}|\d+)(?:st|nd|rd|th)\b", lambda m: ordinal(m[1])),
         (
@@ -353,6 +365,7 @@ NUMBER_RULES: tuple[Rule, ...] = tuple(
         (r"(?<=\d)([a-h])\b", lambda m: " " + m[1].upper()),
         (r"(?<=[^\W\d_])-?(?=\d)|(?<=\d)(?=[^\W\d_])", " "),
         (r"(?:(?<=\b[Ii]n )|(?<=\b[Ss]ince ))10\d\d(?![.,]?\d)", lambda m: year(m[0])),
+        (r"(?<=\d)[-–](?=\d)", " "),
         (_N, _plain),
     )
 )
