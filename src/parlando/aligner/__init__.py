@@ -1,0 +1,1 @@
+"""Phones from frames: a forced aligner and a phone recogniser."""

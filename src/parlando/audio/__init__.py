@@ -1,0 +1,1 @@
+"""Sound as physics: waveforms, spectra, pitch; nothing learned."""

@@ -1,0 +1,1 @@
+"""Waveform to tokens or latents, and back."""

@@ -1,0 +1,1 @@
+"""Probability: diffusion, guidance, alignment; the network is an argument."""

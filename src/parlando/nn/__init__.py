@@ -1,0 +1,1 @@
+"""Layers that know no paper and no configuration."""

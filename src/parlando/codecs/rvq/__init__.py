@@ -1,0 +1,1 @@
+"""The residual-vector-quantized codec of NaturalSpeech 2."""

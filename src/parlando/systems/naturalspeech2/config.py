@@ -80,7 +80,7 @@ def paper() -> NaturalSpeech2Config:
 
 
 def small() -> NaturalSpeech2Config:
-    """Return the released shape, about nine million parameters."""
+    """Return the released shape, about ten million parameters."""
     return NaturalSpeech2Config(
         latent_width=64,
         width=192,
