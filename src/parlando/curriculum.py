@@ -1,6 +1,6 @@
 """What can be trained: for each kind its presets, its objective, its data and its settings.
 
-``parlando train`` reads this table through ``registry.trainable``. A recipe changes the preset's
+``parlando train`` reads this table. A recipe changes the preset's
 ``[model]``, ``[objective]``, ``[data]`` and ``[training]`` by naming differences only.
 """
 

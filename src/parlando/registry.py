@@ -1,6 +1,6 @@
 """The only file that knows every aligner, codec, system and released weight by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,12 +10,13 @@ from parlando.recipes import check_names, from_mapping
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from parlando.aligner.model import Aligner
     from parlando.codecs.rvq.model import RVQCodec
     from parlando.speaking import Speaker
     from parlando.speech import Speech, VoiceLike
-    from parlando.training.config import Trainable
+    from parlando.systems.naturalspeech2.model import NaturalSpeech2
 
 RELEASES = {
     "aligner-small": "aligner",
@@ -95,11 +96,13 @@ def load_system(place: str | Path = DEFAULT_SYSTEM, device: str = "cpu") -> Synt
     return _SYSTEMS[kind](folder, device)
 
 
-def trainable(kind: str, preset: str, recipe: Mapping[str, Any]) -> "Trainable":
-    """Resolve what ``parlando train KIND PRESET`` trains; see ``curriculum.trainable``."""
-    from parlando.curriculum import trainable as resolve
+def load_trained(folder: Path, device: str = "cpu") -> "nn.Module":
+    """Load the module that a checkpoint or release holds, whatever its kind."""
+    from parlando.training.checkpoint import read_card
 
-    return resolve(kind, preset, recipe)
+    kind = read_card(folder).kind
+    check_names([kind], _MODULES, "the kinds of weights")
+    return _MODULES[kind](folder, device)
 
 
 def release_folder(place: str | Path, *kinds: str) -> Path:
@@ -143,16 +146,21 @@ def choose_device(name: str) -> "torch.device":
     return device
 
 
-def _load_naturalspeech2(folder: Path, device: str) -> Synthesizer:
+def _naturalspeech2_networks(folder: Path, device: str) -> "NaturalSpeech2":
     from parlando.systems.naturalspeech2.config import NaturalSpeech2Config
     from parlando.systems.naturalspeech2.model import NaturalSpeech2
-    from parlando.systems.naturalspeech2.synthesis import NaturalSpeech2Synthesizer
     from parlando.text.vocabulary import SYMBOLS
 
     def build(config: NaturalSpeech2Config) -> NaturalSpeech2:
         return NaturalSpeech2(config, len(SYMBOLS))
 
-    model = _loaded(folder, "naturalspeech2", NaturalSpeech2Config, build, device)
+    return _loaded(folder, "naturalspeech2", NaturalSpeech2Config, build, device)
+
+
+def _load_naturalspeech2(folder: Path, device: str) -> Synthesizer:
+    from parlando.systems.naturalspeech2.synthesis import NaturalSpeech2Synthesizer
+
+    model = _naturalspeech2_networks(folder, device)
     # A system trained on a codec of its own carries it along.
     own = folder / "codec"
     codec = load_codec(own if own.is_dir() else CODEC_OF["naturalspeech2"], device)
@@ -165,6 +173,11 @@ def _load_naturalspeech2(folder: Path, device: str) -> Synthesizer:
 
 
 _SYSTEMS: dict[str, Callable[[Path, str], Synthesizer]] = {"naturalspeech2": _load_naturalspeech2}
+_MODULES: "dict[str, Callable[[Path, str], nn.Module]]" = {
+    "aligner": load_aligner,
+    "codec": load_codec,
+    "naturalspeech2": _naturalspeech2_networks,
+}
 
 
 def _loaded(

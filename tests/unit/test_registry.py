@@ -7,7 +7,7 @@ import pytest
 import torch
 from sines import RATE, babble
 
-from parlando import registry
+from parlando import curriculum, registry
 from parlando.aligner import config as aligner_config
 from parlando.aligner.model import Aligner
 from parlando.codecs.rvq import config as rvq_config
@@ -106,10 +106,10 @@ def test_truncated_weights_are_refused(codec_folder, tmp_path, size):
 
 
 def test_what_can_be_trained_is_resolved():
-    what = registry.trainable("codec", "tiny", {"model": {"levels": 3}})
+    what = curriculum.trainable("codec", "tiny", {"model": {"levels": 3}})
     assert what.config == dataclasses.replace(rvq_config.tiny(), levels=3)
     with pytest.raises(ConfigError, match="did you mean 'small'"):
-        registry.trainable("aligner", "smal", {})
+        curriculum.trainable("aligner", "smal", {})
 
 
 def test_names_are_answered_with_the_nearest_of_their_kind():

@@ -61,7 +61,7 @@ def test_a_failed_save_leaves_the_old_one(saved):
 def test_tied_weights_are_saved(tmp_path):
     tied = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     tied[1].weight = tied[0].weight
-    save_release(tmp_path / "tied", tied, CARD, half=False)
+    save_release(tmp_path / "tied", tied, CARD, bits=32)
     load_weights(tmp_path / "tied", tied)
 
 
@@ -78,7 +78,7 @@ def test_release_is_half_precision_where_it_fits(tmp_path):
     with pytest.raises(CheckpointError, match=r"state\.pt: missing.*--init"):
         load_state(tmp_path / "release")
     full = tmp_path / "full"
-    save_release(full, made, CARD, half=False)
+    save_release(full, made, CARD, bits=32)
     sizes = [(path / "weights.safetensors").stat().st_size for path in (tmp_path / "release", full)]
     assert sizes[0] < sizes[1]
 

@@ -11,6 +11,7 @@ COMMANDS = {
     "speak": "turn a text into speech in the voice of a prompt",
     "prepare": "turn a corpus into training data",
     "train": "train an aligner, a codec or a system",
+    "release": "turn a run's newest checkpoint into small weights to hand on",
     "doctor": "show versions and devices, what is missing and how to get it",
 }
 """Name and purpose; each is a module of this package with ``Options`` and ``run(options)``."""

@@ -19,12 +19,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from parlando.contracts import CheckpointError
+from parlando.contracts import CheckpointError, ConfigError
 
 SCHEMA = 1
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "weights.safetensors"
 STATE_NAME = "state.pt"
+_SCALE = "::scale"
+"""Suffix of the tensor that turns an int8 tensor back into floats."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +66,29 @@ def save_checkpoint(
     _write_folder(folder, write)
 
 
-def save_release(folder: Path, module: nn.Module, card: Card, half: bool = True) -> None:
+def save_release(folder: Path, module: nn.Module, card: Card, bits: int = 16) -> None:
     """Write a module's weights without anything that only training needs.
+
+    With 8 bits, matrices and kernels are stored as int8 with one scale for each output row;
+    vectors, of which there is little, keep 16.
 
     Args:
         folder: where to; its parents are made.
         module: the module with the weights to release.
         card: what the weights are.
-        half: store floats in half precision where they fit its range.
+        bits: 32, 16 or 8 for each weight.
+
+    Raises:
+        ConfigError: there is no such storage.
     """
-    weights = module.state_dict()
-    if half:
-        weights = {name: _halved(tensor) for name, tensor in weights.items()}
+    if bits not in (8, 16, 32):
+        raise ConfigError(f"got {bits} bits for released weights; expected 8, 16 or 32")
+    weights: dict[str, Tensor] = {}
+    for name, tensor in module.state_dict().items():
+        if bits == 8 and tensor.is_floating_point() and tensor.dim() > 1:
+            weights[name], weights[name + _SCALE] = _quantized(tensor)
+        else:
+            weights[name] = tensor if bits == 32 else _halved(tensor)
     _write_folder(folder, lambda partial: _write_weights(partial, card, weights))
 
 
@@ -111,7 +124,7 @@ def read_card(folder: Path, kind: str | None = None) -> Card:
 
 
 def load_weights(folder: Path, module: nn.Module) -> None:
-    """Load averaged or released weights into a module; half precision becomes its own precision.
+    """Load averaged or released weights into a module; stored precision becomes its own.
 
     Raises:
         CheckpointError: the file is missing or damaged, or its tensors are not the module's.
@@ -125,6 +138,10 @@ def load_weights(folder: Path, module: nn.Module) -> None:
         raise CheckpointError(
             f"{path}: damaged or cut short ({error}); copy or train it again"
         ) from error
+    scales = {name: weights.pop(name) for name in list(weights) if name.endswith(_SCALE)}
+    for name, scale in scales.items():
+        plain = name.removesuffix(_SCALE)
+        weights[plain] = weights[plain].float() * scale.float()
     check_tensors(weights, module.state_dict(), str(path))
     module.load_state_dict(weights, strict=True)
 
@@ -209,3 +226,17 @@ def _halved(tensor: Tensor) -> Tensor:
     half = tensor.to(torch.float16)
     # Counters and scales beyond half precision's 65,504 would become infinite.
     return half if bool(half.isfinite().all()) else tensor.to(torch.float32)
+
+
+def _quantized(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """Round a tensor to int8 with a scale for each index of all but its last dimensions.
+
+    Kernels of convolutions ``(out, in, taps)`` are scaled for each output channel: the last
+    dimension alone would hold three to eleven taps.
+    """
+    last = tuple(range(1, tensor.dim())) if tensor.shape[-1] < 32 else (-1,)
+    scale = tensor.abs().amax(dim=last, keepdim=True).clamp_min(1e-6) / 127.0
+    # Rounded first, so that the quotient fits the scale that is stored.
+    scale = scale.to(torch.float16).clamp_min(torch.finfo(torch.float16).tiny)
+    codes = (tensor.float() / scale.float()).round().clamp(-127, 127).to(torch.int8)
+    return codes, scale

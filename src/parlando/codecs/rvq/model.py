@@ -26,8 +26,11 @@ class RVQCodec(nn.Module):
         rate_hz: sampling rate.
         hop_samples: samples per frame.
 
-    The buffers ``latent_mean`` and ``latent_std``, each ``(D,)``, hold the statistics of the
-    quantized latents of the training speech; diffusion works on latents normalised by them.
+    The buffers ``latent_mean`` and ``latent_std``, each ``(D,)``, normalise the quantized latents
+    for diffusion. Choice: the mean is that of each dimension, the scale is one for all, the root
+    mean variance. The encoder leaves dimensions it does not need with little variance; scaling
+    those up would make a diffusion model spend its capacity on what the decoder ignores, and
+    would change which codeword is nearest.
     """
 
     latent_mean: Tensor
@@ -65,7 +68,7 @@ class RVQCodec(nn.Module):
         return cast(Tensor, self.decoder(latent))
 
     def normalize(self, latent: Tensor) -> Tensor:
-        """Scale the latent to zero mean and unit variance per dimension."""
+        """Shift and scale the latent to zero mean and unit mean variance."""
         return (latent - self.latent_mean) / self.latent_std
 
     def denormalize(self, latent: Tensor) -> Tensor:
@@ -85,7 +88,7 @@ class RVQCodec(nn.Module):
         latents = torch.cat([self.encoder(waveform).flatten(0, 1) for waveform in waveforms])
         gains = self.quantizer.fit(latents)
         self.latent_mean.copy_(latents.mean(0))
-        self.latent_std.copy_(latents.std(0))
+        self.latent_std.fill_(float(latents.var(0).mean().sqrt()))
         return gains
 
     @torch.no_grad()
@@ -93,8 +96,8 @@ class RVQCodec(nn.Module):
         """Move the latent statistics towards those of quantized latents ``(B, T, D)``."""
         flat = latent.detach().flatten(0, 1).float()
         mean = self.latent_mean.lerp(flat.mean(0), 1.0 - decay)
-        deviation = (flat - mean).square().mean(0)
-        self.latent_std.copy_(self.latent_std.square().lerp(deviation, 1.0 - decay).sqrt())
+        variance = (flat - mean).square().mean()
+        self.latent_std.copy_(self.latent_std.square().lerp(variance, 1.0 - decay).sqrt())
         self.latent_mean.copy_(mean)
 
     @property

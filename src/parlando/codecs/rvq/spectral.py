@@ -93,4 +93,6 @@ class SpectralDecoder(nn.Module):
         level, real, imaginary = self.output(x).float().transpose(1, 2).chunk(3, dim=1)
         magnitude = (level - 4.0).clamp(max=4.0).exp() * (self.fft_samples / 2.0)
         scale = magnitude * (real.square() + imaginary.square() + 1e-6).rsqrt()
-        return istft(torch.complex(real * scale, imaginary * scale), self.fft_samples, self.hop_samples)
+        return istft(
+            torch.complex(real * scale, imaginary * scale), self.fft_samples, self.hop_samples
+        )

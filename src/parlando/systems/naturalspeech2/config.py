@@ -87,7 +87,7 @@ def small() -> NaturalSpeech2Config:
         heads=4,
         phoneme_layers=3,
         prompt_layers=2,
-        filter_width=384,
+        filter_width=288,
         filter_kernel=5,
         encoder_dropout=0.1,
         predictor_width=128,
