@@ -357,6 +357,20 @@ def test_the_noise_of_validation_is_fixed_and_its_own():
     assert {"data_without_text", "data_without_prompt", "code_accuracy"} <= first.keys()
 
 
+def test_half_precision_gives_nearly_the_same_losses():
+    objective, given = tiny_objective(precondition=True).eval(), batch()
+    losses = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses.append(objective("all", given, 0).losses)
+    torch.stack(list(losses[1].values())).sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in objective.parameters())
+    for name, value in losses[0].items():
+        assert losses[1][name].dtype == torch.float32, name
+        torch.testing.assert_close(losses[1][name], value, rtol=0.05, atol=0.02)
+
+
 def test_ce_rvq_can_be_ablated():
     objective = tiny_objective(objective=NaturalSpeech2ObjectiveConfig(ce_rvq_weight=0.0))
     result = objective("all", batch(), 0)
