@@ -1,14 +1,19 @@
 """``parlando COMMAND …``: find the command, read its options, and turn errors into one line."""
 
+import contextlib
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
-from parlando.contracts import ParlandoError
+from parlando.contracts import ConfigError, ParlandoError
 from parlando.recipes import check_names
 
 COMMANDS = {
     "speak": "turn a text into speech in the voice of a prompt",
+    "align": "find when each word and phone of a text is spoken, as a TextGrid",
+    "recognize": "name the phones of recordings, without their text",
     "prepare": "turn a corpus into training data",
     "train": "train an aligner, a codec or a system",
     "release": "turn a run's newest checkpoint into small weights to hand on",
@@ -51,11 +56,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(name: str, arguments: list[str]) -> int:
     # A command's module is imported only when it is called: `parlando --help` stays instant.
+    command = import_module(f"parlando.cli.{name}")
+    return command.run(_parsed(command.Options, name, arguments)) or 0
+
+
+def _parsed(kind: Any, name: str, arguments: list[str]) -> Any:
+    """Read a command's options; what tyro would say in a box of many lines becomes one."""
     import tyro
 
-    command = import_module(f"parlando.cli.{name}")
-    options = tyro.cli(command.Options, args=arguments, prog=f"parlando {name}")
-    return command.run(options) or 0
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.cli(kind, args=arguments, prog=f"parlando {name}")
+    except SystemExit as ended:
+        if not ended.code:  # --help
+            raise
+        reason = _reason(told.getvalue())
+        raise ConfigError(f"{reason}; parlando {name} --help lists the options") from None
+
+
+def _reason(box: str) -> str:
+    """Join the first part of a box, and any proposal, without the help texts in it.
+
+    Help texts are indented deeper than what they belong to.
+    """
+    lines = [line.strip("│╭╮╰╯").rstrip() for line in box.splitlines()]
+    parts: list[list[str]] = [[]]
+    for line in lines[1:-1]:
+        if line.strip("─ "):
+            parts[-1] += [line.strip()] * (len(line) - len(line.lstrip()) < 8)
+        else:
+            parts.append([])
+    wanted = [part for part in parts if part and (part is parts[0] or "Perhaps" in part[0])]
+    return "; ".join(" ".join(part).rstrip(".") for part in wanted) or "the options are not valid"
 
 
 def _overview() -> str:

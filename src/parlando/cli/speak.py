@@ -1,6 +1,5 @@
 """``parlando speak``: a text and a voice to a sound file."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from parlando.audio.waveform import check_writable
-from parlando.contracts import SpeakOptions, TextError
+from parlando.cli.texts import read_text
+from parlando.contracts import SpeakOptions
 
 if TYPE_CHECKING:
     from parlando.speaking import Progress, Speaker
@@ -49,7 +49,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Speak, write the file and print one line about it."""
-    text = _text(options)
+    text = read_text(options.text, options.text_file)
     check_writable(options.out)
     if options.plot:
         from parlando.plotting import check_writable as check_picture
@@ -69,22 +69,6 @@ def run(options: Options) -> None:
         f"{options.out}: {speech.duration_seconds:.2f} s, "
         f"real-time factor {speech.real_time_factor:.2f}, seed {speech.seed}"
     )
-
-
-def _text(options: Options) -> str:
-    if bool(options.text) == bool(options.text_file):
-        got = "two texts" if options.text else "no text"
-        raise TextError(f"got {got}; give one: an argument, - for standard input or --text-file")
-    try:
-        if "-" in (options.text, str(options.text_file)):
-            return sys.stdin.read()
-        if options.text_file:
-            return options.text_file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise TextError(f"{options.text_file}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise TextError(f"the text is not UTF-8 ({error.reason}); save it as UTF-8") from error
-    return options.text
 
 
 def _speak(speaker: "Speaker", text: str, voice: "Voice | None", options: Options) -> "Speech":
