@@ -26,8 +26,8 @@ Line = tuple[str, str, str]
 def table(weights: Path = WEIGHTS) -> str:
     """Return the measured table in Markdown, from all releases in a folder."""
     folders = sorted(path for path in weights.iterdir() if path.is_dir())
-    lines = [line for folder in folders for line in _quality(_read(folder / "quality.json"))]
-    lines += [line for folder in folders for line in _speed(_read(folder / "speed.json"))]
+    lines = [line for folder in folders for line in quality_lines(_read(folder / "quality.json"))]
+    lines += [line for folder in folders for line in speed_lines(_read(folder / "speed.json"))]
     if not lines:
         return "No release has been measured yet."
     head = ["| | measured | aim |", "|---|---|---|"]
@@ -44,7 +44,8 @@ def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def _quality(results: dict[str, Any]) -> Iterator[Line]:
+def quality_lines(results: dict[str, Any]) -> Iterator[Line]:
+    """Yield what was measured, how much it is, and what it should be, from ``quality.json``."""
     if codec := results.get("codec"):
         most = codec["targets"]["bits_per_second"]
         row = [line for line in codec["table"] if line["bits_per_second"] <= most][-1]
@@ -70,7 +71,8 @@ def _quality(results: dict[str, Any]) -> Iterator[Line]:
         yield "50 hard sentences: words skipped and repeated", got, "0 and 0"
 
 
-def _speed(report: dict[str, Any]) -> Iterator[Line]:
+def speed_lines(report: dict[str, Any]) -> Iterator[Line]:
+    """Yield the same from ``speed.json``."""
     if report:
         for name, what in _SPEED_NAMES.items():
             where = f"{what}, {report['threads']} CPU threads"

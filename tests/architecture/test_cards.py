@@ -1,0 +1,90 @@
+"""Model cards say what the files beside the weights say."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from benchmarks import cards
+
+from parlando.registry import RELEASES
+
+ROOT = Path(__file__).parents[2]
+WEIGHTS = ROOT / cards.WEIGHTS
+RECIPES = ROOT / "recipes"
+QUALITY = {
+    "protocol": {"speaker_encoder": "resemblyzer", "counts": {"test_clips": 20}, "seed": 0},
+    "codec": {
+        "clips": 20,
+        "targets": {"bits_per_second": 9600, "pesq_wb": 2.6, "stoi": 0.93, "similarity": 0.93},
+        "table": [
+            {
+                "levels": 12,
+                "bits_per_second": 9600,
+                "pesq_wb": {"value": 3.071},
+                "stoi": {"value": 0.9401},
+                "similarity": None,
+            }
+        ],
+    },
+    "aligner": {"valid": {"phone_error_rate": 0.21234}},
+}
+
+
+@pytest.mark.parametrize("name", cards.released(WEIGHTS))
+def test_released_cards_are_up_to_date(name):
+    written = (WEIGHTS / name / cards.CARD_NAME).read_text(encoding="utf-8")
+    assert written == cards.card_text(name, WEIGHTS, RECIPES), "run python -m benchmarks.cards"
+
+
+def test_every_release_has_its_facts_and_recipes():
+    facts = tomllib.loads((ROOT / "benchmarks" / "cards.toml").read_text(encoding="utf-8"))
+    assert facts["models"].keys() == RELEASES.keys()
+    for model in facts["models"].values():
+        assert set(model["sources"]) <= facts["sources"].keys()
+        assert model["limits"]
+        for recipe in model["recipes"]:
+            assert (RECIPES / f"{recipe}.toml").exists()
+
+
+@pytest.fixture
+def weights(tmp_path):
+    folder = tmp_path / "rvq-small"
+    folder.mkdir()
+    config = {"kind": "codec", "config": {}, "schema": 1, "step": 1604, "minutes": 14.07}
+    (folder / "config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+def test_what_is_missing_is_called_so_and_nothing_is_invented(weights):
+    text = cards.card_text("rvq-small", weights, RECIPES)
+    for title in ("Measured", "Last validation while training", "Learning curve"):
+        assert f"## {title}\n\nNot measured.\n" in text
+    assert "1,604 steps in 14 minutes" in text
+    assert "PESQ" not in text
+
+
+def test_a_card_tells_every_figure_how_it_was_measured_and_the_licences(weights):
+    folder = weights / "rvq-small"
+    curve = [{"step": step, "pesq": step / 1000} for step in range(0, 5001, 100)]
+    curve[-1]["stoi"] = 0.94
+    stages = [{"recipe": "codec-small-3-decoder", "steps": 6096, "minutes": 31.0}]
+    for name, content in (("quality", QUALITY), ("curve", curve), ("stages", stages)):
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    text = cards.card_text("rvq-small", weights, RECIPES)
+    for line in (
+        "| codec, 9.6 kbit/s: PESQ, wideband | 3.07 | ≥ 2.6 |",
+        "| 12 | 9.6 | 3.071 | 0.940 | – |",
+        "| aligner valid phone_error_rate | 0.2123 |",
+        "- speaker encoder: resemblyzer",
+        "- counts test clips: 20",
+        "| codec-small-3-decoder | 6,096 | 31 |",
+        "| step | pesq | stoi |",
+        "| 0 | 0 | – |",
+        "| 5000 | 5 | 0.94 |",
+        "- `recipes/codec-small-3-decoder.toml`: speechocean762 drawn 0.35 times as often",
+    ):
+        assert f"\n{line}\n" in text
+    assert text.count("\n| ") < 70  # of the 51 points of the curve, 20
+    for word in ("CC0 1.0", "CC BY 4.0", "ODC-By 1.0", "public domain", "docs/responsible-use.md"):
+        assert word in text
