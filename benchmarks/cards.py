@@ -22,7 +22,7 @@ from parlando.training.checkpoint import Card, read_card
 CARD_NAME = "card.md"
 _FACTS = Path(__file__).with_suffix(".toml")
 _RECIPES = Path("recipes")
-_LONGEST_CURVE = 20
+_LONGEST_CURVE = 40
 _CODEC_COLUMNS = {"pesq_wb": "PESQ, wideband", "stoi": "STOI", "similarity": "similarity"}
 _TABLED = ("codec", "speech", "hard", "protocol")
 
@@ -96,8 +96,8 @@ def _training(names: Sequence[str], card: Card, folder: Path, recipes: Path) -> 
         rows = [(s["recipe"], f"{s['steps']:,}", f"{s['minutes']:.0f}") for s in stages]
         yield _table(("run", "steps", "minutes"), rows)
     yield (
-        f"The last run took {card.step:,} steps in {card.minutes:.0f} minutes. These are the moving "
-        "average of its weights, stored in fewer bits than they were trained in."
+        f"The last run took {card.step:,} steps in {card.minutes:.0f} minutes. These are the "
+        "moving average of its weights, stored in fewer bits than they were trained in."
     )
 
 
