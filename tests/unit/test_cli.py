@@ -219,3 +219,24 @@ def test_every_command_explains_its_options(name, capsys):
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("parlando ")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["speak", "Hi.", "--steps", "abc"], ["--steps", "'abc'", "speak --help"]),
+        (["speak", "Hi.", "--stepz", "3"], ["--stepz", "Perhaps you meant: --steps INT"]),
+        (["speak", "Hi.", "--steps"], ["--steps", "Missing value"]),
+        (["train", "aligner", "tiny"], ["Missing", "--data PATH", "--out PATH"]),
+        (["train", "alligner", "tiny", "--data", "x", "--out", "y"], ["'alligner'", "'aligner'"]),
+    ],
+)
+def test_a_slip_in_the_options_is_told_in_one_line(words, told, capsys):
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("parlando: ")
+    assert captured.err.count("\n") == 1
+    assert not set("│╭─╰") & set(captured.err)
+    for part in told:
+        assert part in captured.err
