@@ -67,7 +67,7 @@ def run(options: Options) -> None:
     textgrid.write_textgrid(options.out, symbols, durations, frame_seconds, words)
     if options.plot:
         sound = plotting.AlignedSound(
-            title=f"{options.audio.name}, aligned by {options.aligner}",
+            title=f"{options.audio.name}, aligned by {Path(options.aligner).name}",
             samples=samples,
             rate_hz=aligner.rate_hz,
             hop_samples=aligner.hop_samples,
