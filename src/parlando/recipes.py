@@ -18,6 +18,11 @@ from parlando.contracts import ConfigError
 
 Config = TypeVar("Config")
 
+RECIPE_NAME = "recipe.json"
+"""The resolved configuration that a run writes; a recipe itself."""
+SECTIONS = ("kind", "preset", "model", "objective", "data", "training")
+"""What a recipe may hold."""
+
 
 def from_mapping(kind: type[Config], values: Mapping[str, Any], where: str = "config") -> Config:
     """Build a dataclass from a mapping, strictly.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from parlando.contracts import CheckpointError, ConfigError, Synthesizer
-from parlando.recipes import check_names, from_mapping
+from parlando.recipes import RECIPE_NAME, SECTIONS, check_names, from_mapping, read_recipe
 
 if TYPE_CHECKING:
     import torch
@@ -124,6 +124,22 @@ def release_folder(place: str | Path, *kinds: str) -> Path:
     return _WEIGHTS / place
 
 
+def codec_of(folder: Path) -> str | Path:
+    """Find the codec on whose latents the system in a folder was trained.
+
+    A released system may carry one of its own; a run's recipe names it; otherwise it is the
+    released one. Another codec of the same width would load, and make noise.
+    """
+    own = folder / "codec"
+    if own.is_dir():
+        return own
+    recipe = folder.absolute().parent.parent / RECIPE_NAME
+    if recipe.is_file():
+        objective = read_recipe(recipe, SECTIONS).get("objective", {})
+        return str(objective.get("codec", CODEC_OF["naturalspeech2"]))
+    return CODEC_OF["naturalspeech2"]
+
+
 def choose_device(name: str) -> "torch.device":
     """Turn the name of a device into the device.
 
@@ -137,7 +153,7 @@ def choose_device(name: str) -> "torch.device":
         name = next((name for name, there in accelerators.items() if there), "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # the device "meta" would hold no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
@@ -161,15 +177,13 @@ def _load_naturalspeech2(folder: Path, device: str) -> Synthesizer:
     from parlando.systems.naturalspeech2.synthesis import NaturalSpeech2Synthesizer
 
     model = _naturalspeech2_networks(folder, device)
-    # A system trained on a codec of its own carries it along.
-    own = folder / "codec"
-    codec = load_codec(own if own.is_dir() else CODEC_OF["naturalspeech2"], device)
+    codec = load_codec(codec_of(folder), device)
     if model.latent_width != len(codec.latent_mean):
         raise CheckpointError(
             f"{folder}: reads latents of width {model.latent_width}, the codec makes "
-            f"{len(codec.latent_mean)}; put the codec it was trained on into {own}"
+            f"{len(codec.latent_mean)}; put the codec it was trained on into {folder / 'codec'}"
         )
-    return NaturalSpeech2Synthesizer(model, codec, name=folder.name)
+    return NaturalSpeech2Synthesizer(model, codec, name=folder.absolute().name)
 
 
 _SYSTEMS: dict[str, Callable[[Path, str], Synthesizer]] = {"naturalspeech2": _load_naturalspeech2}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.metadata import version
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,7 +21,7 @@ import numpy as np
 
 from parlando.audio import waveform
 from parlando.audio.seams import prepare_piece
-from parlando.contracts import ConfigError, SpeakOptions, Synthesizer
+from parlando.contracts import ConfigError, PromptError, SpeakOptions, Synthesizer
 from parlando.recipes import from_mapping
 from parlando.speech import Speech, Voice, VoiceLike
 from parlando.text.normalize import normalize
@@ -114,15 +115,15 @@ class Speaker:
         checked = speak_options(options)
         if seed is None:
             seed = secrets.randbelow(2**31)
-        elif not 0 <= seed < 2**63:
-            raise ConfigError(f"seed {seed}; expected 0 to 2**63 - 1")
+        elif not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+            raise ConfigError(f"seed {seed!r}; expected a whole number, 0 to 2**63 - 1")
         started = time.perf_counter()
         segments = split(text)
         if len(segments) > 1:
             segments = split(text, first_max_characters=FIRST_MAX_CHARACTERS)
         prompt = self._prompt(voice)
         pace = _Pace.of(segments, checked, self.synthesizer.hop_samples / self.rate_hz)
-        return self._parts(pace, prompt, seed, progress, started)
+        return self._parts(pace, prompt, int(seed), progress, started)
 
     def _parts(
         self, pace: "_Pace", prompt: Any, seed: int, progress: Progress | None, started: float
@@ -179,6 +180,13 @@ class Speaker:
                 voice = _voice_of(Path(voice))
             case (samples, rate_hz):
                 voice = Voice.from_samples(samples, rate_hz)
+            case Voice():
+                pass
+            case _:
+                raise PromptError(
+                    f"a voice of type {type(voice).__name__}; expected a path, a Voice or "
+                    "(samples, rate_hz)"
+                )
         if voice not in self._prompts:
             samples = waveform.resample(voice.samples, voice.rate_hz, self.rate_hz)
             with torch.inference_mode():

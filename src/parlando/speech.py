@@ -122,7 +122,7 @@ class Speech:
         pieces = []
         for part in parts:
             buffer += part.samples.astype(np.float32, copy=False).tobytes()
-            pieces.append(dataclasses.replace(part, samples=part.samples[:0]))
+            pieces.append(dataclasses.replace(part, samples=np.zeros(0, np.float32)))
         if not pieces:
             raise ConfigError("no parts of speech to join; expected at least one")
         return dataclasses.replace(

@@ -2,8 +2,10 @@
 
 import base64
 import dataclasses
+import gc
 import itertools
 import re
+import weakref
 
 import numpy as np
 import pytest
@@ -231,3 +233,25 @@ def test_plot_is_a_picture(speaker, voice, tmp_path):
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ConfigError, match="picture format"):
         speaker.speak("Hello there.", voice, seed=1).plot(tmp_path / "out.txt")
+
+
+@pytest.mark.parametrize("voice", [3, [np.zeros(9), 16_000, 1], {"path": "x"}])
+def test_what_is_no_voice_is_refused(voice):
+    with pytest.raises(PromptError, match="expected a path"):
+        Speaker(SineSynthesizer()).speak("Hello.", voice)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "7"])
+def test_what_is_no_seed_is_refused(seed):
+    with pytest.raises(ConfigError, match="whole number"):
+        Speaker(SineSynthesizer()).speak("Hello.", seed=seed)
+
+
+def test_joining_keeps_no_sound_twice():
+    part = Speaker(SineSynthesizer()).speak("Hello there.", (babble(4.0), RATE), seed=1)
+    joined = Speech.join([part, part])
+    samples = weakref.ref(part.samples)
+    del part
+    gc.collect()
+    assert samples() is None
+    assert len(joined.samples) > RATE

@@ -1,6 +1,5 @@
 """``parlando release``: turn a run's newest checkpoint into small weights to hand on."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +13,8 @@ from parlando.contracts import ConfigError
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Write a checkpoint's averaged weights without what only training needs.
+
+    A system that was trained on a codec of its own takes it along.
 
     ``parlando speak --system FOLDER`` and the other commands read the result as they read the
     released weights.
@@ -33,7 +34,7 @@ def run(options: Options) -> None:
     Raises:
         ParlandoError: there is no checkpoint, or it cannot be read or written.
     """
-    from parlando.registry import load_trained
+    from parlando.registry import RELEASES, codec_of, load_codec, load_trained
     from parlando.training.checkpoint import WEIGHTS_NAME, read_card, save_release
     from parlando.training.loop import existing_checkpoints
 
@@ -43,7 +44,11 @@ def run(options: Options) -> None:
         raise ConfigError(f"{options.source}: no such run or checkpoint; give a folder")
     card = read_card(folder)
     module = load_trained(folder)
-    save_release(options.out, module, dataclasses.replace(card), options.bits)
+    save_release(options.out, module, card, options.bits)
+    if card.kind == "naturalspeech2" and (codec := codec_of(folder)) not in RELEASES:
+        # A folder of the user's own: the system is worth nothing without it.
+        codec_card = read_card(Path(codec))
+        save_release(options.out / "codec", load_codec(codec), codec_card, options.bits)
     size = (options.out / WEIGHTS_NAME).stat().st_size
     count = sum(parameter.numel() for parameter in module.parameters())
     Console().print(

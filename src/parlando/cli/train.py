@@ -9,12 +9,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from parlando.contracts import ConfigError
-from parlando.recipes import overridden, read_recipe, to_mapping
+from parlando.recipes import RECIPE_NAME, SECTIONS, overridden, read_recipe, to_mapping
 from parlando.training.config import Schedule, Trainable, TrainConfig
-
-RECIPE_NAME = "recipe.json"
-"""The resolved configuration that a run writes; a recipe itself."""
-SECTIONS = ("kind", "preset", "model", "objective", "data", "training")
 
 
 @dataclass(frozen=True, kw_only=True)
