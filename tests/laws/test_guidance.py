@@ -4,9 +4,7 @@ import pytest
 import torch
 
 from parlando.contracts import ConfigError
-from parlando.generative.diffusion import VPSchedule
-from parlando.generative.guidance import guide, guided_denoiser
-from parlando.generative.solvers import sample
+from parlando.generative.guidance import guide
 
 
 @pytest.fixture
@@ -48,16 +46,3 @@ def test_a_constant_prediction_survives_rescaling():
 def test_rescale_is_checked(pair):
     with pytest.raises(ConfigError, match="from 0 to 1"):
         guide(*pair, 1.0, rescale=1.5)
-
-
-def test_a_guided_denoiser_samples_the_guided_estimate():
-    guided = guided_denoiser(lambda z, t: z * 0 + 1.0, lambda z, t: z * 0 + 0.25, 2.0)
-    produced = sample(guided, (1, 3, 2), VPSchedule(), steps=4)
-    torch.testing.assert_close(produced, torch.full((1, 3, 2), 2.5))
-
-
-def test_strength_zero_costs_nothing():
-    def conditional(z, t):
-        return z
-
-    assert guided_denoiser(conditional, lambda z, t: z, 0.0) is conditional

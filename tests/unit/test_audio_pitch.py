@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from speechlike import speechlike
 
-from parlando.audio.pitch import f0, interpolated_log_f0
+from parlando.audio.pitch import f0
 
 RATE, HOP = 16_000, 200
 
@@ -46,16 +46,3 @@ def test_silence_and_noise_are_unvoiced():
     assert not hertz.any()
     noise = 0.1 * np.random.default_rng(0).standard_normal(RATE)
     assert f0(noise, RATE, HOP)[1].mean() < 0.2
-
-
-def test_interpolation_bridges_gaps_and_holds_ends():
-    values = interpolated_log_f0(np.array([0.0, 100.0, 0.0, 0.0, 200.0, 0.0], np.float32))
-    assert values.dtype == np.float32
-    assert values[0] == values[1] == pytest.approx(np.log(100.0))
-    assert values[2] == pytest.approx(np.log(100.0) + np.log(2.0) / 3)
-    assert values[5] == pytest.approx(np.log(200.0))
-
-
-def test_interpolation_is_finite_without_any_voice():
-    assert interpolated_log_f0(np.zeros(5)) == pytest.approx(np.log(150.0))
-    assert interpolated_log_f0(np.zeros(0)).shape == (0,)

@@ -1,5 +1,3 @@
-import threading
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,6 @@ from hypothesis import strategies as st
 from parlando.contracts import ConfigError
 from parlando.data.batching import (
     BatchPlan,
-    Prefetch,
     bucket,
     epoch_order,
     mask_of,
@@ -115,46 +112,3 @@ def test_padding_is_zero_and_masks_say_what_is_real():
     assert pad(parts, 7).shape == (2, 2, 7)
     assert mask_of([3, 5]).sum(1).tolist() == [3, 5]
     assert mask_of([3, 0])[1].any().item() is False
-
-
-class Numbers:
-    """A source that gives its arguments and remembers who asked."""
-
-    def __init__(self):
-        self.threads = set()
-        self.made = []
-
-    def batch(self, step, rank, world):
-        self.threads.add(threading.current_thread().name)
-        self.made.append(step)
-        if step == 99:
-            raise ConfigError("no such batch")
-        return {"key": (step, rank, world)}
-
-    def validation(self):
-        yield {"key": "valid"}
-
-
-def test_prefetched_batches_are_those_of_the_source():
-    source = Numbers()
-    ahead = Prefetch(source, depth=2)
-    for step in (0, 1, 2, 10, 11, 3):
-        assert ahead.batch(step, 1, 4) == {"key": (step, 1, 4)}
-    assert ahead.batch(3, 0, 1) == {"key": (3, 0, 1)}
-    assert list(ahead.validation()) == [{"key": "valid"}]
-    with pytest.raises(ConfigError, match="no such batch"):
-        ahead.batch(99, 0, 1)
-    ahead.close()
-    assert all(name.startswith("prefetch") for name in source.threads)
-    with pytest.raises(ConfigError, match="depth is 0"):
-        Prefetch(source, depth=0)
-
-
-def test_prefetching_makes_each_batch_of_a_run_once():
-    source = Numbers()
-    ahead = Prefetch(source, depth=3)
-    for step in range(10):
-        ahead.batch(step, 0, 1)
-    ahead.close()
-    assert source.made[:10] == list(range(10))
-    assert len(source.made) == len(set(source.made))

@@ -8,7 +8,6 @@ import torch
 from parlando.audio.distance import compressed_complex_distance, multi_resolution_mel_distance
 from parlando.audio.spectrogram import (
     compress,
-    decibels,
     hertz_to_mel,
     istft,
     log_mel,
@@ -121,11 +120,6 @@ def test_compression_keeps_phase():
     silent = torch.zeros(3, dtype=torch.complex64, requires_grad=True)
     compress(silent).sum().backward()
     assert silent.grad.isfinite().all()
-
-
-def test_decibels():
-    assert decibels(10.0) == pytest.approx(20.0)
-    assert decibels(0.0) == pytest.approx(-240.0)
 
 
 @pytest.mark.parametrize(

@@ -49,23 +49,6 @@ def f0(
     return hertz, hertz > 0.0
 
 
-def interpolated_log_f0(f0_hz: np.ndarray, default_hz: float = 150.0) -> np.ndarray:
-    """Take the logarithm of F0 with unvoiced gaps bridged linearly and ends held.
-
-    Args:
-        f0_hz: ``(T,)`` in hertz, zero where unvoiced.
-        default_hz: value where no frame is voiced at all.
-
-    Returns:
-        ``(T,)`` float32, natural logarithm of hertz, finite everywhere.
-    """
-    voiced = np.flatnonzero(f0_hz > 0.0)
-    if not len(voiced):
-        return np.full(len(f0_hz), np.log(default_hz), dtype=np.float32)
-    values = np.log(f0_hz[voiced])
-    return np.interp(np.arange(len(f0_hz)), voiced, values).astype(np.float32)
-
-
 @functools.cache
 def _pyworld() -> ModuleType:
     with warnings.catch_warnings():

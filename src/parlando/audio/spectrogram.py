@@ -6,7 +6,6 @@ durations share one clock.
 """
 
 import functools
-import math
 
 import torch
 import torch.nn.functional as F
@@ -123,8 +122,3 @@ def compress(spectrum: Tensor, power: float = 0.3) -> Tensor:
     parts = torch.view_as_real(spectrum)
     energy = parts.square().sum(-1, keepdim=True) + 1e-8
     return parts * energy.pow((power - 1.0) / 2.0)
-
-
-def decibels(ratio: float) -> float:
-    """Convert an amplitude ratio to decibels."""
-    return 20.0 * math.log10(max(ratio, 1e-12))

@@ -1,14 +1,12 @@
-"""Which utterances go into which batch, as pure functions of seed and number; padding; prefetch."""
+"""Which utterances go into which batch, as pure functions of seed and number; padding."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from parlando.contracts import BatchSource, ConfigError
+from parlando.contracts import ConfigError
 from parlando.data.store import Row
 
 WINDOW_SHARDS = 16
@@ -165,40 +163,3 @@ def pad(tensors: Sequence[Tensor], length: int | None = None) -> Tensor:
 def mask_of(lengths: Sequence[int]) -> Tensor:
     """Build the mask ``(B, max)`` that is True where a position is real."""
     return torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
-
-
-class Prefetch:
-    """Make the next batches in a background thread while the present one is computed on.
-
-    The batches are those of the source; only when they are made differs.
-
-    Args:
-        source: what makes the batches.
-        depth: batches to be ahead.
-    """
-
-    def __init__(self, source: BatchSource, depth: int = 2) -> None:
-        if depth < 1:
-            raise ConfigError(f"prefetch depth is {depth}, expected at least 1")
-        self._source, self._depth = source, depth
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
-        self._pending: dict[tuple[int, int, int], Future[dict[str, Any]]] = {}
-
-    def batch(self, step: int, rank: int, world: int) -> dict[str, Any]:
-        """Return the batch of ``step`` and start making those that follow."""
-        wanted = [(step + ahead, rank, world) for ahead in range(self._depth + 1)]
-        for key in [key for key in self._pending if key not in wanted]:
-            self._pending.pop(key).cancel()
-        for key in wanted:
-            if key not in self._pending:
-                self._pending[key] = self._pool.submit(self._source.batch, *key)
-        return self._pending.pop(wanted[0]).result()
-
-    def validation(self) -> Iterator[dict[str, Any]]:
-        """Yield the validation batches of the source."""
-        return self._source.validation()
-
-    def close(self) -> None:
-        """End the thread."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._pending.clear()

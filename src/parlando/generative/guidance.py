@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from parlando.contracts import ConfigError
-from parlando.generative.solvers import Denoiser
 
 
 def guide(
@@ -43,34 +42,6 @@ def guide(
     # A constant prediction has no contrast to restore, and must not divide by zero.
     ratio = _deviation(conditional, mask) / _deviation(guided, mask).clamp_min(1e-8)
     return guided * (1.0 - rescale + rescale * ratio)
-
-
-def guided_denoiser(
-    conditional: Denoiser,
-    unconditional: Denoiser,
-    strength: float,
-    rescale: float = 0.0,
-    mask: Tensor | None = None,
-) -> Denoiser:
-    """Join two denoisers into a guided one; it evaluates both, so each step costs two.
-
-    Args:
-        conditional: the network with its prompt bound.
-        unconditional: the network with the prompt dropped.
-        strength: as in :func:`guide`; 0 returns ``conditional`` itself, at its own cost.
-        rescale: as in :func:`guide`.
-        mask: as in :func:`guide`.
-
-    Returns:
-        a denoiser for the samplers of :mod:`parlando.generative.solvers`.
-    """
-    if strength == 0.0:
-        return conditional
-
-    def denoise(z_t: Tensor, t: Tensor) -> Tensor:
-        return guide(conditional(z_t, t), unconditional(z_t, t), strength, rescale, mask)
-
-    return denoise
 
 
 def _deviation(prediction: Tensor, mask: Tensor | None) -> Tensor:
