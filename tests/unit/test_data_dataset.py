@@ -97,7 +97,9 @@ def test_untranscribed_utterances_come_where_no_symbols_are_asked_for(corpus):
 
 
 def test_validation_is_fixed_and_of_its_split(corpus):
-    source = Utterances(corpus, batch_frames=600, prompts=PromptOptions(segment_share=1.0))
+    source = Utterances(
+        corpus, batch_frames=600, prompts=PromptOptions(segment_share=1.0, shortest_frames=40)
+    )
     first, second = list(source.validation()), list(source.validation())
     assert sorted(name for batch in first for name in batch["id"]) == ["u3", "u4"]
     for one, two in zip(first, second, strict=True):
@@ -222,10 +224,18 @@ def test_at_least_half_of_the_prompts_last_three_seconds(corpus):
     assert float((lengths >= 240).float().mean()) > 0.5
 
 
-def test_a_speaker_of_one_utterance_is_its_own_prompt(tmp_path):
+def test_a_speaker_of_one_utterance_gives_a_part_of_it(tmp_path):
     corpus = prepare(tmp_path, count=1)
-    batch = Utterances(corpus, batch_frames=500, prompts=PromptOptions(shortest_frames=400)).batch(
-        0, 0, 1
-    )
-    assert torch.equal(batch["prompt_codes"], batch["codes"])
-    assert torch.isfinite(batch["prompt_log_f0"]).all()
+    options = PromptOptions(segment_share=0.0, shortest_frames=40)
+    source = Utterances(corpus, batch_frames=500, prompts=options)
+    for step in range(8):
+        batch = source.batch(step, 0, 1)
+        prompt, rest = batch["prompt_codes"][0, 0], batch["codes"][0, 0]
+        assert len(prompt) >= 20
+        assert torch.equal(torch.cat([prompt, rest]).sort().values, corpus.item(0)["codes"][0])
+    # Where no random cut fits, the utterance is parted between two symbols near its middle.
+    rest, prompt = Prompts(corpus, options)._halved(corpus.item(0, PARTS))
+    assert abs(prompt["codes"].shape[1] - rest["codes"].shape[1]) <= 40
+    # Too short to give anything away: left out, since it must not be its own prompt.
+    with pytest.raises(ConfigError, match="no utterance qualifies"):
+        Utterances(corpus, batch_frames=500, prompts=PromptOptions(shortest_frames=400))

@@ -136,7 +136,8 @@ class Utterances:
         voice_weight: the same for new voices made of recorded ones.
         shortest_frames: shorter utterances are left out.
         longest_frames: longer ones are; by default what fills a batch alone is the limit.
-        prompts: where given, add a prompt for each utterance; needs ``codes`` and ``f0``.
+        prompts: where given, add a prompt for each utterance; needs ``codes`` and ``f0``. A
+            speaker's only utterance is left out if it is too short to give a part of itself.
         validation_batches: how many batches of the split ``valid`` to measure on.
     """
 
@@ -199,9 +200,11 @@ class Utterances:
             split=split, text="symbols" in self._parts, aligned="durations" in self._parts
         )
         low, high = self._range
-        return np.array(
-            [i for i in found if low <= self.corpus.rows[i]["n_frames"] <= high], dtype=np.int64
-        )
+        kept = [i for i in found if low <= self.corpus.rows[i]["n_frames"] <= high]
+        if self._prompts is not None:
+            with_durations = "durations" in self._parts
+            kept = [i for i in kept if self._prompts.possible(i, with_durations)]
+        return np.array(kept, dtype=np.int64)
 
     def _fixed_batches(self, budget: int, limit: int) -> list[np.ndarray]:
         indices = self._qualified("valid")

@@ -72,13 +72,25 @@ class Prompts:
         if cut is not None:
             return cut
         prompt = self._joined(index, rng)
-        if prompt is None:
-            # A speaker with one utterance: cut it, or if it is too short let it be its own prompt.
-            cut = self._cut(item, rng)
-            if cut is not None:
-                return cut
-            prompt = _prompt([item["codes"]], [item["f0"]])
-        return item, prompt
+        if prompt is not None:
+            return item, prompt
+        # The speaker says nothing else: the utterance must give a part of itself.
+        cut = self._cut(item, rng) or self._halved(item)
+        if cut is None:
+            row = self._corpus.rows[index]
+            raise ConfigError(f"{row['id']} can have no prompt; leave it out, see Prompts.possible")
+        return cut
+
+    def possible(self, index: int, with_durations: bool) -> bool:
+        """Tell whether an utterance can have a prompt: none is its own, which would be copied.
+
+        Args:
+            index: row of the utterance.
+            with_durations: whether items come with durations, so that they can be cut.
+        """
+        if any(self._differ(index, other) for other in self._speech_of(index)):
+            return True
+        return with_durations and self._middle(self._corpus.item(index, ("durations",))) > 0
 
     def _cut(self, item: Item, rng: np.random.Generator) -> tuple[Item, Item] | None:
         """Cut 10 to 50 % out, between symbols; None where too little would be left or taken."""
@@ -93,6 +105,26 @@ class Prompts:
         u, v = int(bounds[first]), int(bounds[last])
         if v - u < least // 2 or frames - (v - u) < least // 2:
             return None
+        return self._parted(item, first, last)
+
+    def _halved(self, item: Item) -> tuple[Item, Item] | None:
+        """Take the first half as the prompt; None where that cannot be."""
+        middle = self._middle(item) if "durations" in item else 0
+        return self._parted(item, 0, middle) if middle else None
+
+    def _middle(self, item: Item) -> int:
+        """Return the symbol that begins nearest to the middle; 0 if a part would be too short."""
+        least, ends = self._options.shortest_frames, item["durations"].numpy().cumsum()
+        if not len(ends) or ends[-1] < 2 * least:
+            return 0
+        last = int(np.abs(ends - ends[-1] / 2).argmin())
+        shorter = min(int(ends[last]), int(ends[-1] - ends[last]))
+        return last + 1 if shorter >= max(1, least // 2) else 0
+
+    def _parted(self, item: Item, first: int, last: int) -> tuple[Item, Item]:
+        """Take the symbols ``first`` to ``last`` out: what is left, and the prompt."""
+        bounds = np.concatenate([[0], item["durations"].numpy().cumsum()])
+        u, v = int(bounds[first]), int(bounds[last])
         hop = self._corpus.hop_samples
         spans = {"waveform": (u * hop, v * hop)} | dict.fromkeys(
             ("symbols", "durations"), (first, last)
@@ -105,13 +137,7 @@ class Prompts:
 
     def _joined(self, index: int, rng: np.random.Generator) -> Item | None:
         """Join other utterances of the speaker, with other texts; None where there are none."""
-        row = self._corpus.rows[index]
-        others = [
-            other
-            for other in self._members[row["speaker"], row["split"]]
-            if other != index
-            and (row["text"] is None or self._corpus.rows[other]["text"] != row["text"])
-        ]
+        others = [other for other in self._speech_of(index) if self._differ(index, other)]
         low, high = self._options.joined_frames
         missing = int(rng.integers(low, high + 1))
         codes: list[Tensor] = []
@@ -125,6 +151,14 @@ class Prompts:
             hertz.append(item["f0"][start : start + missing])
             missing -= codes[-1].shape[1]
         return _prompt(codes, hertz) if codes else None
+
+    def _speech_of(self, index: int) -> list[int]:
+        row = self._corpus.rows[index]
+        return self._members[row["speaker"], row["split"]]
+
+    def _differ(self, index: int, other: int) -> bool:
+        text = self._corpus.rows[index]["text"]
+        return other != index and (text is None or self._corpus.rows[other]["text"] != text)
 
 
 def _prompt(codes: Sequence[Tensor], hertz: Sequence[Tensor]) -> Item:
