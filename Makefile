@@ -17,7 +17,7 @@ override VOICE := $(value VOICE)
 override OUT := $(value OUT)
 export TEXT VOICE OUT
 
-.PHONY: help setup speak test test-all check format constraints clean
+.PHONY: help setup speak test test-quick check format constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -28,11 +28,11 @@ setup: $(INSTALLED)  ## create .venv from constraints.txt and install Parlando
 speak: $(INSTALLED)  ## speak TEXT="..." in the voice of VOICE=prompt.wav to OUT=hello.wav
 	@$(BIN)/parlando speak "$$TEXT" $${VOICE:+--voice "$$VOICE"} --out "$$OUT"
 
-test: $(INSTALLED_TEST)  ## run the test-suite (slow and gpu tests apart)
-	$(BIN)/python -m pytest
+test: $(INSTALLED_TEST)  ## run all tests
+	$(BIN)/python -m pytest -m ""
 
-test-all: $(INSTALLED_TEST)  ## run every test that this machine can run
-	$(BIN)/python -m pytest -m "not gpu"
+test-quick: $(INSTALLED_TEST)  ## run all but the slow tests
+	$(BIN)/python -m pytest
 
 check: $(INSTALLED_TEST)  ## lint, format, types and the direction of imports
 	$(BIN)/ruff check .

@@ -54,8 +54,9 @@ def test_test_adds_the_extras_once(folder):
     _make(folder, "speak")
     install, test = _make(folder, "test")
     assert install[-1] == ".[test]"
-    assert test == ["-m", "pytest"]
-    assert _make(folder, "test") == [["-m", "pytest"]]
+    assert test == ["-m", "pytest", "-m", ""]
+    assert _make(folder, "test") == [test]
+    assert _make(folder, "test-quick") == [["-m", "pytest"]]
     assert len(_make(folder, "speak")) == 1
 
 
