@@ -1,6 +1,7 @@
 """Names and folders to models: released or trained, right or wrong."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -150,3 +151,19 @@ def test_released_weights_are_whole_and_have_a_card(name):
         case _:
             system: Synthesizer = registry.load_system(name)
             assert (system.name, system.rate_hz) == (name, RATE)
+
+
+def test_a_system_speaks_through_the_codec_it_was_trained_on(tmp_path):
+    checkpoint = tmp_path / "run" / "checkpoints" / "step-00000002"
+    checkpoint.mkdir(parents=True)
+    assert registry.codec_of(checkpoint) == "rvq-small"
+    recipe = {"kind": "naturalspeech2", "objective": {"codec": "my/codec"}}
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(recipe))
+    assert registry.codec_of(checkpoint) == "my/codec"
+    (checkpoint / "codec").mkdir()
+    assert registry.codec_of(checkpoint) == checkpoint / "codec"
+
+
+def test_a_device_without_memory_is_refused():
+    with pytest.raises(ConfigError, match="'meta' cannot be used"):
+        registry.choose_device("meta")

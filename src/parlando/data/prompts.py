@@ -11,7 +11,8 @@ from parlando.contracts import ConfigError
 from parlando.data.store import PreparedCorpus
 
 Item = dict[str, Tensor]
-_DEFAULT_LOG_F0 = 5.0
+DEFAULT_LOG_F0 = 5.0
+"""Mean log-F0 of a prompt in which no frame is voiced (148 Hz)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,5 +165,5 @@ class Prompts:
 def _prompt(codes: Sequence[Tensor], hertz: Sequence[Tensor]) -> Item:
     f0 = torch.cat(list(hertz))
     voiced = f0[f0 > 0.0]
-    log_f0 = voiced.log().mean() if len(voiced) else torch.tensor(_DEFAULT_LOG_F0)
+    log_f0 = voiced.log().mean() if len(voiced) else torch.tensor(DEFAULT_LOG_F0)
     return {"codes": torch.cat(list(codes), dim=1), "log_f0": log_f0}

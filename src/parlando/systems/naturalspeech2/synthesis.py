@@ -13,13 +13,12 @@ from torch import Generator, Tensor
 from parlando.audio.pitch import f0
 from parlando.codecs.rvq.model import RVQCodec
 from parlando.contracts import SpeakOptions, TextError, Utterance
+from parlando.data.prompts import DEFAULT_LOG_F0
 from parlando.generative.diffusion import VPSchedule, sample
 from parlando.generative.guidance import guide
 from parlando.systems.naturalspeech2.model import NaturalSpeech2, PromptStates
 from parlando.text import vocabulary
 
-DEFAULT_LOG_F0 = 5.0
-"""Mean log-F0 of a prompt in which no frame is voiced (148 Hz)."""
 LONGEST_PHONE_SECONDS = 0.6
 """Predicted durations are capped here, pauses at twice this: a runaway never fills a minute."""
 
