@@ -1,5 +1,7 @@
 """Laws of NaturalSpeech 2's networks and objective, for any weights."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tinysystem import batch, tiny_model, tiny_objective
@@ -8,7 +10,7 @@ from parlando.contracts import Objective
 from parlando.generative.diffusion import VPSchedule
 from parlando.systems.naturalspeech2.accounting import format_parameter_table, parameter_table
 from parlando.systems.naturalspeech2.config import paper, small
-from parlando.systems.naturalspeech2.model import NaturalSpeech2, PromptStates
+from parlando.systems.naturalspeech2.model import NaturalSpeech2
 from parlando.systems.naturalspeech2.objective import NaturalSpeech2ObjectiveConfig
 from parlando.text.vocabulary import SYMBOLS
 
@@ -49,10 +51,9 @@ def _denoise(model, given, prompt, t=0.5, z_t=None, rows=slice(None), frames=Non
         z_t[rows, :frames],
         times,
         condition,
-        prompt.summary,
+        prompt,
         given["frame_mask"][rows, :frames],
         VPSchedule().mean_scale(times),
-        prompt.summary_mask,
     )
 
 
@@ -178,9 +179,7 @@ def test_unvoiced_pitch_is_not_read():
 def test_relative_pitch_moves_with_the_prompt(relative):
     model, given = tiny_model(relative_pitch=relative).eval(), batch()
     prompt = _prompt(model, given)
-    raised = PromptStates(
-        prompt.states, prompt.mask, prompt.summary, prompt.summary_mask, prompt.log_f0 + 0.5
-    )
+    raised = replace(prompt, log_f0=prompt.log_f0 + 0.5)
     expanded, mask = torch.randn(2, 20, 16), given["frame_mask"]
     change = (
         model.predict_pitch(expanded, mask, raised)[0]
@@ -231,16 +230,23 @@ def test_prompt_and_text_reach_every_network():
 
 @pytest.mark.parametrize("query_attention", [True, False])
 def test_a_dropped_prompt_is_forgotten_item_by_item(query_attention):
-    model, given = tiny_model(query_attention=query_attention).eval(), batch()
-    first = _prompt(model, given).summary
-    second = model.encode_prompt(
-        torch.randn(2, 12, 8), given["prompt_mask"], given["prompt_log_f0"]
-    ).summary
+    switches = {"query_attention": query_attention, "global_prompt": True}
+    model, given = tiny_model(**switches).eval(), batch()
+    torch.nn.init.normal_(model.prompt_vector.weight)
+    other = torch.randn(2, 12, 8)
+    prompts = [
+        _prompt(model, given),
+        model.encode_prompt(other, given["prompt_mask"], given["prompt_log_f0"]),
+    ]
     dropped = torch.tensor([True, False])
-    hidden = [model.drop_prompt(summary, dropped) for summary in (first, second)]
-    torch.testing.assert_close(hidden[0][0], hidden[1][0])
-    torch.testing.assert_close(hidden[0][1], first[1])
-    torch.testing.assert_close(hidden[1][1], second[1])
+    hidden = [model.drop_prompt(prompt, dropped) for prompt in prompts]
+    for name in ("summary", "vector"):
+        before = [getattr(prompt, name) for prompt in prompts]
+        after = [getattr(prompt, name) for prompt in hidden]
+        torch.testing.assert_close(after[0][0], after[1][0])
+        assert (before[0][0] - before[1][0]).abs().max() > 1e-3
+        for shown, kept in zip(after, before, strict=True):
+            torch.testing.assert_close(shown[1], kept[1])
 
 
 def test_ablated_prompts_are_not_read():
@@ -248,9 +254,7 @@ def test_ablated_prompts_are_not_read():
     switches = {"prompt_in_diffusion": False, "prompt_in_predictors": False}
     model = tiny_model(**switches).eval()
     prompts = [_prompt(model, given), _prompt(model, given)]
-    prompts[1] = PromptStates(
-        prompts[1].states + 1.0, prompts[1].mask, None, None, prompts[1].log_f0
-    )
+    prompts[1] = replace(prompts[1], states=prompts[1].states + 1.0)
     hidden = model.encode_symbols(given["symbols"], given["symbol_mask"])
     lengths = [model.predict_durations(hidden, given["symbol_mask"], p) for p in prompts]
     assert torch.equal(lengths[0], lengths[1])

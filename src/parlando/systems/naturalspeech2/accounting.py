@@ -20,7 +20,14 @@ _PARTS: tuple[tuple[str, tuple[str, ...], float | None], ...] = (
     ("speech prompt encoder", ("prompt_input", "prompt_encoder"), 69.0),
     (
         "diffusion",
-        ("summary_queries", "summary_attention", "null_summary", "time", "diffusion"),
+        (
+            "summary_queries",
+            "summary_attention",
+            "null_summary",
+            "prompt_vector",
+            "time",
+            "diffusion",
+        ),
         183.0,
     ),
     ("length and pitch embedding", ("progress", "pitch_embedding"), None),

@@ -50,6 +50,12 @@ class NaturalSpeech2Config:
     """Add the best linear estimate to the network's output (``small``; not in the paper)."""
     relative_pitch: bool = False
     """Predict pitch relative to the prompt's mean log-F0 (``small``; not in the paper)."""
+    global_prompt: bool = False
+    """Add statistics of the prompt over time to the time embedding (``small``; not in the paper).
+
+    The way through query tokens and FiLM learns slowly: FiLM starts as the identity. A mean and a
+    deviation tell most of a voice at once.
+    """
     prompt_in_diffusion: bool = True
     """Ablation switch: the diffusion network attends to the prompt."""
     prompt_in_predictors: bool = True
@@ -98,6 +104,7 @@ def small() -> NaturalSpeech2Config:
         diffusion_dropout=0.0,
         precondition=True,
         relative_pitch=True,
+        global_prompt=True,
     )
 
 

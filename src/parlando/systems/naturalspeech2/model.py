@@ -4,7 +4,7 @@ Source: Shen et al. 2023 (arXiv 2304.09116), sections 3.2 to 3.4 and Table 11. N
 the diffusion process: :meth:`NaturalSpeech2.denoise` is one network evaluation.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ class PromptStates:
 
     ``states`` ``(B, P, D)`` with ``mask`` ``(B, P)`` serve the predictors; ``summary``
     ``(B, m, D)`` with ``summary_mask`` (None: all real) serves the diffusion network; ``log_f0``
-    ``(B,)`` is the mean over voiced frames.
+    ``(B,)`` is the mean over voiced frames; ``vector`` ``(B, D)`` is what ``global_prompt`` adds.
     """
 
     states: Tensor
@@ -35,6 +35,7 @@ class PromptStates:
     summary: Tensor | None
     summary_mask: Tensor | None
     log_f0: Tensor
+    vector: Tensor | None = None
 
 
 class PromptedPredictor(nn.Module):
@@ -126,6 +127,12 @@ class NaturalSpeech2(nn.Module):
             if config.query_attention:
                 self.summary_queries = nn.Parameter(torch.randn(config.query_tokens, width))
                 self.summary_attention = Attention(width, config.heads)
+        self.prompt_vector: nn.Linear | None = None
+        if config.prompt_in_diffusion and config.global_prompt:
+            self.prompt_vector = nn.Linear(2 * config.latent_width + width, width)
+            # The prompt starts by adding nothing, as FiLM does.
+            nn.init.zeros_(self.prompt_vector.weight)
+            nn.init.zeros_(self.prompt_vector.bias)
         self.time = TimeEmbedding(width)
         self.diffusion = WaveNet(
             input_width=config.latent_width,
@@ -153,7 +160,10 @@ class NaturalSpeech2(nn.Module):
             summary = self.summary_attention(queries, states, mask)
         elif self.prompt_in_diffusion:
             summary, summary_mask = states, mask
-        return PromptStates(states, mask, summary, summary_mask, log_f0)
+        vector = None
+        if self.prompt_vector is not None:
+            vector = self.prompt_vector(_statistics(latent, states, mask))
+        return PromptStates(states, mask, summary, summary_mask, log_f0, vector)
 
     def encode_symbols(self, symbols: Tensor, mask: Tensor) -> Tensor:
         """Encode a text: ids ``(B, N)`` with mask ``(B, N)`` to ``(B, N, D)``."""
@@ -219,21 +229,24 @@ class NaturalSpeech2(nn.Module):
         real = voiced[..., None].to(basis)
         return expanded + self.pitch_embedding(torch.cat([basis * real, 1.0 - real], dim=-1))
 
-    def drop_prompt(self, summary: Tensor, dropped: Tensor) -> Tensor:
-        """Replace the summaries of items where ``dropped`` ``(B,)`` by the learned null."""
-        if self.null_summary is None:
-            return summary
-        return torch.where(dropped[:, None, None], self.null_summary.to(summary), summary)
+    def drop_prompt(self, prompt: PromptStates, dropped: Tensor) -> PromptStates:
+        """Hide the prompt of items where ``dropped`` ``(B,)`` from the diffusion network."""
+        summary, vector = prompt.summary, prompt.vector
+        if summary is not None and self.null_summary is not None:
+            null = self.null_summary.to(summary)
+            summary = torch.where(dropped[:, None, None], null, summary)
+        if vector is not None:
+            vector = vector.masked_fill(dropped[:, None], 0.0)
+        return replace(prompt, summary=summary, vector=vector)
 
     def denoise(
         self,
         z_t: Tensor,
         t: Tensor,
         condition: Tensor,
-        summary: Tensor | None,
+        prompt: PromptStates,
         mask: Tensor,
         mean_scale: Tensor,
-        summary_mask: Tensor | None = None,
     ) -> Tensor:
         """Estimate the clean latent: one network evaluation.
 
@@ -245,19 +258,37 @@ class NaturalSpeech2(nn.Module):
             z_t: ``(B, T, latent_width)``, normalised latents.
             t: ``(B,)`` in [0, 1].
             condition: ``(B, T, D)`` from :meth:`condition`.
-            summary: ``(B, m, D)`` or None.
+            prompt: the encoded prompt.
             mask: ``(B, T)`` bool.
             mean_scale: ``(B,)`` the process's rho at ``t``.
-            summary_mask: ``(B, m)`` bool or None.
 
         Returns:
             ``(B, T, latent_width)`` float32.
         """
-        output = self.diffusion(z_t, self.time(t), condition, summary, mask, summary_mask).float()
+        time = self.time(t)
+        if prompt.vector is not None:
+            time = time + prompt.vector
+        output = self.diffusion(
+            z_t, time, condition, prompt.summary, mask, prompt.summary_mask
+        ).float()
         if not self.precondition:
             return output
         rho = mean_scale[:, None, None]
         return rho * z_t + (1.0 - rho.square()).clamp_min(0.0).sqrt() * output
+
+
+def _statistics(latent: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+    """Join mean and deviation of the prompt's latents and the mean of its states over time.
+
+    Returns:
+        ``(B, 2 * latent_width + D)``.
+    """
+    real = mask[..., None].to(latent)
+    count = real.sum(1).clamp_min(1.0)
+    mean = (latent * real).sum(1) / count
+    variance = ((latent - mean[:, None]).square() * real).sum(1) / count
+    deviation = (variance + 1e-5).sqrt()
+    return torch.cat([mean, deviation, (states * real).sum(1) / count], dim=-1)
 
 
 def _encoder(config: NaturalSpeech2Config, layers: int) -> TransformerEncoder:

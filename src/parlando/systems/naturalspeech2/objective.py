@@ -127,12 +127,8 @@ class NaturalSpeech2Objective(nn.Module):
         condition = model.condition(expanded, log_f0, batch["voiced"])
         z0 = self.latent(batch["codes"])
         z_t = self.schedule.diffuse(z0, t, torch.randn_like(z0))
-        summary = prompt.summary
-        if summary is not None:
-            summary = model.drop_prompt(summary, dropped)
-        z0_hat = model.denoise(
-            z_t, t, condition, summary, mask, self.schedule.mean_scale(t), prompt.summary_mask
-        )
+        heard = model.drop_prompt(prompt, dropped)
+        z0_hat = model.denoise(z_t, t, condition, heard, mask, self.schedule.mean_scale(t))
         losses["data"] = data_loss(z0_hat, z0, mask)
         losses["score"] = score_loss(
             z0_hat, z0, t, self.schedule, mask, weighting=self.config.score_weighting

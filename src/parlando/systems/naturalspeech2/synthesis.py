@@ -157,24 +157,16 @@ class _Denoiser:
     guidance: float
 
     def __call__(self, z_t: Tensor, t: Tensor) -> Tensor:
-        summary = self.states.summary
-        estimate = self._evaluate(z_t, t, summary)
-        if self.guidance == 0.0 or summary is None:
+        estimate = self._evaluate(z_t, t, self.states)
+        if self.guidance == 0.0 or self.states.summary is None:
             return estimate
         dropped = torch.ones(len(z_t), dtype=torch.bool, device=z_t.device)
-        without = self._evaluate(z_t, t, self.model.drop_prompt(summary, dropped))
+        without = self._evaluate(z_t, t, self.model.drop_prompt(self.states, dropped))
         return guide(estimate, without, self.guidance)
 
-    def _evaluate(self, z_t: Tensor, t: Tensor, summary: Tensor | None) -> Tensor:
-        return self.model.denoise(
-            z_t,
-            t,
-            self.condition,
-            summary,
-            self.mask,
-            self.schedule.mean_scale(t),
-            self.states.summary_mask,
-        )
+    def _evaluate(self, z_t: Tensor, t: Tensor, states: PromptStates) -> Tensor:
+        rho = self.schedule.mean_scale(t)
+        return self.model.denoise(z_t, t, self.condition, states, self.mask, rho)
 
 
 def _with_boundaries(symbols: Sequence[str]) -> list[str]:
