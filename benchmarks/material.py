@@ -47,6 +47,8 @@ class Clip:
     text: str | None = None
     sex: str | None = None
     native: bool = True
+    split: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,6 +77,8 @@ class Material:
     """Native recordings with a text, of ``valid`` and ``test``."""
     speakers: tuple[TestSpeaker, ...]
     """Speakers of the test split with enough speech."""
+    transcribed: tuple[Clip, ...] = ()
+    """Every clip of `valid` and `test` with a text, accented ones too."""
 
 
 def read_material(data: Path, limit: int | None = None) -> Material:
@@ -106,6 +110,7 @@ def read_material(data: Path, limit: int | None = None) -> Material:
         test_clips=tuple(_read(item) for item in spread(test, limit)),
         sentences=tuple(_read(item) for item in spread(native, limit)),
         speakers=tuple(speaker for speaker in divided if speaker is not None),
+        transcribed=tuple(_read(r) for r in spread([r for r in recordings if r.text], limit)),
     )
 
 
@@ -124,6 +129,8 @@ def _read(recording: Recording) -> Clip:
         text=recording.text,
         sex=recording.sex,
         native=bool(recording.extra.get("native_english", True)),
+        split=recording.split,
+        source=recording.source,
     )
 
 

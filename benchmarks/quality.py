@@ -1,6 +1,6 @@
 """Measure the quality of the released weights against recordings of people.
 
-``python -m benchmarks.quality codec|speech|hard|all --data corpus.jsonl --out results.json``
+``python -m benchmarks.quality codec|recogniser|speech|hard|all --data corpus.jsonl --out results.json``
 
 Speakers are those of the test split, which no model was trained on. The judges (pocketsphinx, our
 CTC phone recogniser, resemblyzer, PESQ, STOI) serve neither as losses nor to pick samples. Beside
@@ -20,6 +20,7 @@ from benchmarks.codec_table import measure_codec
 from benchmarks.hard_table import measure_hard, speak_hard
 from benchmarks.judging import Judges, Row, make_judges, write_json, write_rows
 from benchmarks.material import PROMPT_RULE, SENTENCE_RULE, Material, read_material
+from benchmarks.recogniser_table import measure_recogniser
 from benchmarks.speech_table import (
     SHARE_OF_CHANCE,
     Output,
@@ -35,7 +36,7 @@ from parlando.evaluation.robustness import REPEAT_MARGIN_NATS, SKIP_MARGIN_NATS
 class Options:
     """What to measure, on what, and where the results go."""
 
-    part: tyro.conf.Positional[Literal["codec", "speech", "hard", "all"]]
+    part: tyro.conf.Positional[Literal["codec", "recogniser", "speech", "hard", "all"]]
     """Which table; `hard` also speaks the ordinary sentences that its detector is proved on."""
     data: Path
     """JSONL corpus with the splits `valid` and `test`."""
@@ -76,12 +77,15 @@ class Models:
 def measure(options: Options, models: Models, judges: Judges, material: Material) -> dict[str, Any]:
     """Measure the parts that the options ask for, save rows and results, and return the results."""
     results = _earlier(options.out) | {"protocol": protocol(options, material, judges)}
-    wanted = {"codec", "speech", "hard"} if options.part == "all" else {options.part}
+    wanted = {"codec", "recogniser", "speech", "hard"} if options.part == "all" else {options.part}
     if "codec" in wanted:
         report, rows = measure_codec(
             models.codec, material.test_clips, judges.voices, options.levels or None
         )
         _keep(options, results, "codec", {"name": options.codec} | report, rows)
+    if "recogniser" in wanted:
+        report, rows = measure_recogniser(material.transcribed, judges)
+        _keep(options, results, "recogniser", report, rows)
     if wanted & {"speech", "hard"}:
         outputs = speak_sentences(
             models.system,
@@ -193,7 +197,7 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     models = Models(
         codec=registry.load_codec(options.codec) if options.part in ("codec", "all") else None,
-        system=load(options.system) if options.part != "codec" else None,
+        system=load(options.system) if options.part in ("speech", "hard", "all") else None,
     )
     # The codec is judged without phones: it can be measured before there is an aligner.
     aligner = registry.load_aligner(options.aligner) if options.part != "codec" else None
