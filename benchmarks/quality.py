@@ -1,6 +1,6 @@
 """Measure the quality of the released weights against recordings of people.
 
-``python -m benchmarks.quality codec|recogniser|speech|hard|all --data corpus.jsonl --out results.json``
+``python -m benchmarks.quality codec|recogniser|speech|hard|all --data JSONL --out results.json``
 
 Speakers are those of the test split, which no model was trained on. The judges (pocketsphinx, our
 CTC phone recogniser, resemblyzer, PESQ, STOI) serve neither as losses nor to pick samples. Beside
