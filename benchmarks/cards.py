@@ -182,7 +182,13 @@ def _table(head: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequenc
 
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     for name, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and {"value", "low", "high", "count"} <= value.keys():
+            range_of_means = f"{_figure(value['low'])} to {_figure(value['high'])}"
+            yield (
+                f"{before}{name}",
+                f"{_figure(value['value'])} ({range_of_means}, {value['count']} clips)",
+            )
+        elif isinstance(value, Mapping):
             yield from _flat(value, f"{before}{name} ")
         else:
             yield f"{before}{name}", _figure(value)
