@@ -21,6 +21,7 @@ ABLATIONS = [
     {"query_attention": False},
     {"precondition": True},
     {"relative_pitch": True},
+    {"global_prompt": True, "pitch_harmonics": 3},
     {"prompt_in_diffusion": False, "prompt_in_predictors": False},
 ]
 SWITCHES = pytest.mark.parametrize(
@@ -186,6 +187,21 @@ def test_relative_pitch_moves_with_the_prompt(relative):
         - model.predict_pitch(expanded, mask, prompt)[0]
     )
     torch.testing.assert_close(change, torch.full_like(change, 0.5 if relative else 0.0))
+
+
+def test_harmonics_turn_by_their_share_of_a_frame():
+    model = tiny_model(pitch_harmonics=2).eval()
+    with torch.no_grad():
+        model.pitch_embedding.weight.zero_()
+        model.pitch_embedding.weight[0, -4:] = torch.tensor([1.0, 10.0, 100.0, 1000.0])
+        model.pitch_embedding.bias.zero_()
+    # 20 Hz above a whole number of turns a frame: a quarter turn, and half a turn of the second.
+    log_f0 = torch.full((1, 1), 180.0).log()
+    voiced = torch.ones(1, 1, dtype=torch.bool)
+    features = model.condition(torch.zeros(1, 1, 16), log_f0, voiced)[0, 0, 0]
+    torch.testing.assert_close(features, torch.tensor(0.0 - 10.0 + 100.0 + 0.0), atol=0.1, rtol=0)
+    silent = model.condition(torch.zeros(1, 1, 16), log_f0, ~voiced)[0, 0, 0]
+    assert silent.item() == 0.0
 
 
 def test_preconditioning_copies_a_clean_input():

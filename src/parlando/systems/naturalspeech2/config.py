@@ -56,6 +56,11 @@ class NaturalSpeech2Config:
     The way through query tokens and FiLM learns slowly: FiLM starts as the identity. A mean and a
     deviation tell most of a voice at once.
     """
+    pitch_harmonics: int = 0
+    """Harmonics whose phase advance per frame is given with the pitch (``small``; not in the
+    paper)."""
+    frame_rate_hz: float = 80.0
+    """Latent frames a second."""
     prompt_in_diffusion: bool = True
     """Ablation switch: the diffusion network attends to the prompt."""
     prompt_in_predictors: bool = True
@@ -105,6 +110,7 @@ def small() -> NaturalSpeech2Config:
         precondition=True,
         relative_pitch=True,
         global_prompt=True,
+        pitch_harmonics=8,
     )
 
 

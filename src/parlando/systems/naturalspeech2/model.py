@@ -4,6 +4,7 @@ Source: Shen et al. 2023 (arXiv 2304.09116), sections 3.2 to 3.4 and Table 11. N
 the diffusion process: :meth:`NaturalSpeech2.denoise` is one network evaluation.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -117,7 +118,9 @@ class NaturalSpeech2(nn.Module):
         self.duration_predictor = _predictor(config, config.duration_kernel, outputs=1)
         self.pitch_predictor = _predictor(config, config.pitch_kernel, outputs=2)
         self.progress = nn.Linear(3, width)
-        self.pitch_embedding = nn.Linear(PITCH_CENTRES + 1, width)
+        self.pitch_harmonics = config.pitch_harmonics
+        self.frame_rate_hz = config.frame_rate_hz
+        self.pitch_embedding = nn.Linear(PITCH_CENTRES + 1 + 2 * config.pitch_harmonics, width)
         self.summary_queries: nn.Parameter | None = None
         self.summary_attention: Attention | None = None
         self.null_summary: nn.Parameter | None = None
@@ -213,7 +216,10 @@ class NaturalSpeech2(nn.Module):
         """Add the embedded pitch to the expanded states.
 
         Choice: log-F0 is spread over radial basis functions, so that the embedding is smooth in
-        pitch; unvoiced frames have a channel of their own instead of log(0).
+        pitch; unvoiced frames have a channel of their own instead of log(0). With
+        ``pitch_harmonics`` the angles by which the lowest harmonics turn from one frame to the
+        next are given as well: they say where harmonics lie, finer than any smooth basis, and how
+        the phases in neighbouring latents hang together.
 
         Args:
             expanded: ``(B, T, D)``.
@@ -227,7 +233,12 @@ class NaturalSpeech2(nn.Module):
         spacing = (HIGHEST_PITCH - LOWEST_PITCH) / (PITCH_CENTRES - 1)
         basis = (-0.5 * ((log_f0[..., None] - centres) / spacing).square()).exp()
         real = voiced[..., None].to(basis)
-        return expanded + self.pitch_embedding(torch.cat([basis * real, 1.0 - real], dim=-1))
+        features = [basis * real, 1.0 - real]
+        if self.pitch_harmonics:
+            harmonic = torch.arange(1, self.pitch_harmonics + 1, device=log_f0.device)
+            turn = 2.0 * math.pi / self.frame_rate_hz * log_f0.exp()[..., None] * harmonic
+            features += [turn.cos() * real, turn.sin() * real]
+        return expanded + self.pitch_embedding(torch.cat(features, dim=-1))
 
     def drop_prompt(self, prompt: PromptStates, dropped: Tensor) -> PromptStates:
         """Hide the prompt of items where ``dropped`` ``(B,)`` from the diffusion network."""
