@@ -49,6 +49,8 @@ class UtteranceData:
     """Longer utterances are left out."""
     prompts: PromptOptions = field(default_factory=PromptOptions)
     """Where voice prompts come from (systems only)."""
+    waveform: bool = False
+    """Read waveforms beside the codes (systems whose condition is measured in them)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +214,7 @@ def _feed_utterances(
         return Utterances(
             corpus,
             batch_frames=round(training.batch_seconds * corpus.rate_hz / corpus.hop_samples),
-            parts=parts,
+            parts=(*parts, "waveform") if data.waveform and "waveform" not in parts else parts,
             seed=training.seed,
             source_weights=data.source_weights,
             voice_weight=data.voice_weight,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tinysystem import batch, tiny_model, tiny_objective
 
-from parlando.contracts import Objective
+from parlando.contracts import ConfigError, Objective
 from parlando.generative.diffusion import VPSchedule
 from parlando.systems.naturalspeech2.accounting import format_parameter_table, parameter_table
 from parlando.systems.naturalspeech2.config import paper, small
@@ -202,6 +202,22 @@ def test_harmonics_turn_by_their_share_of_a_frame():
     torch.testing.assert_close(features, torch.tensor(0.0 - 10.0 + 100.0 + 0.0), atol=0.1, rtol=0)
     silent = model.condition(torch.zeros(1, 1, 16), log_f0, ~voiced)[0, 0, 0]
     assert silent.item() == 0.0
+
+
+def test_the_phase_of_the_fundamental_is_read_where_voiced_and_must_be_given():
+    model = tiny_model(pitch_phases=2).eval()
+    expanded, log_f0 = torch.zeros(1, 2, 16), torch.full((1, 2), 5.0)
+    voiced, phase = torch.tensor([[True, False]]), torch.tensor([[0.5, 0.5]])
+    first = model.condition(expanded, log_f0, voiced, phase)
+    second = model.condition(expanded, log_f0, voiced, phase + 1.0)
+    whole_turn = model.condition(expanded, log_f0, voiced, phase + 2 * torch.pi)
+    assert (first - second)[0, 0].abs().max() > 1e-3
+    assert torch.equal(first[0, 1], second[0, 1])
+    torch.testing.assert_close(first, whole_turn)
+    with pytest.raises(ConfigError, match="phase"):
+        model.condition(expanded, log_f0, voiced)
+    with pytest.raises(ConfigError, match="waveform = true"):
+        tiny_objective(pitch_phases=2)("all", batch(), 0, None)
 
 
 def test_preconditioning_copies_a_clean_input():

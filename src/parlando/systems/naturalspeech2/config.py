@@ -59,6 +59,9 @@ class NaturalSpeech2Config:
     pitch_harmonics: int = 0
     """Harmonics whose phase advance per frame is given with the pitch (``small``; not in the
     paper)."""
+    pitch_phases: int = 0
+    """Harmonics whose phase is given with the pitch (``small``; not in the paper): measured in
+    training, integrated from F0 in synthesis."""
     frame_rate_hz: float = 80.0
     """Latent frames a second."""
     prompt_in_diffusion: bool = True
@@ -111,6 +114,7 @@ def small() -> NaturalSpeech2Config:
         relative_pitch=True,
         global_prompt=True,
         pitch_harmonics=8,
+        pitch_phases=4,
     )
 
 

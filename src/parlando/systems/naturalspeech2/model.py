@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from parlando.contracts import ConfigError
 from parlando.nn.attention import Attention
 from parlando.nn.conditioning import TimeEmbedding
 from parlando.nn.transformer import TransformerEncoder
@@ -120,7 +121,9 @@ class NaturalSpeech2(nn.Module):
         self.progress = nn.Linear(3, width)
         self.pitch_harmonics = config.pitch_harmonics
         self.frame_rate_hz = config.frame_rate_hz
-        self.pitch_embedding = nn.Linear(PITCH_CENTRES + 1 + 2 * config.pitch_harmonics, width)
+        self.pitch_phases = config.pitch_phases
+        turns = config.pitch_harmonics + config.pitch_phases
+        self.pitch_embedding = nn.Linear(PITCH_CENTRES + 1 + 2 * turns, width)
         self.summary_queries: nn.Parameter | None = None
         self.summary_attention: Attention | None = None
         self.null_summary: nn.Parameter | None = None
@@ -212,7 +215,9 @@ class NaturalSpeech2(nn.Module):
         offset = prompt.log_f0[:, None] if self.relative_pitch else 5.0
         return log_f0 + offset, output[..., 1]
 
-    def condition(self, expanded: Tensor, log_f0: Tensor, voiced: Tensor) -> Tensor:
+    def condition(
+        self, expanded: Tensor, log_f0: Tensor, voiced: Tensor, phase: Tensor | None = None
+    ) -> Tensor:
         """Add the embedded pitch to the expanded states.
 
         Choice: log-F0 is spread over radial basis functions, so that the embedding is smooth in
@@ -225,6 +230,9 @@ class NaturalSpeech2(nn.Module):
             expanded: ``(B, T, D)``.
             log_f0: ``(B, T)``, finite everywhere.
             voiced: ``(B, T)`` bool.
+            phase: ``(B, T)`` phase of the fundamental in radians; read where the model was built
+                with ``pitch_phases``. The codec's latents hold it, and a model that is not told
+                would have to invent one that goes on from frame to frame.
 
         Returns:
             ``(B, T, D)``.
@@ -238,6 +246,12 @@ class NaturalSpeech2(nn.Module):
             harmonic = torch.arange(1, self.pitch_harmonics + 1, device=log_f0.device)
             turn = 2.0 * math.pi / self.frame_rate_hz * log_f0.exp()[..., None] * harmonic
             features += [turn.cos() * real, turn.sin() * real]
+        if self.pitch_phases:
+            if phase is None:
+                raise ConfigError("the model reads the phase of the fundamental; hand it in")
+            order = torch.arange(1, self.pitch_phases + 1, device=log_f0.device)
+            angle = phase[..., None] * order
+            features += [angle.cos() * real, angle.sin() * real]
         return expanded + self.pitch_embedding(torch.cat(features, dim=-1))
 
     def drop_prompt(self, prompt: PromptStates, dropped: Tensor) -> PromptStates:

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parlando.contracts import PhaseResult
+from parlando.audio.phase import measured_phase
+from parlando.contracts import ConfigError, PhaseResult
 from parlando.generative.diffusion import (
     VPSchedule,
     ce_rvq_loss,
@@ -124,7 +125,7 @@ class NaturalSpeech2Objective(nn.Module):
         expanded, _ = model.expand(hidden, batch["durations"])
         log_f0 = batch["f0"].clamp_min(40.0).log()
         losses |= self._pitch_losses(batch, expanded, prompt, log_f0)
-        condition = model.condition(expanded, log_f0, batch["voiced"])
+        condition = model.condition(expanded, log_f0, batch["voiced"], self._phase(batch))
         z0 = self.latent(batch["codes"])
         z_t = self.schedule.diffuse(z0, t, torch.randn_like(z0))
         heard = model.drop_prompt(prompt, dropped)
@@ -146,6 +147,18 @@ class NaturalSpeech2Objective(nn.Module):
             losses["ce_rvq"] = self.config.ce_rvq_weight * codes.loss
             logs["code_accuracy"] = float(codes.accuracy.mean())
         return losses, logs
+
+    def _phase(self, batch: Mapping[str, Any]) -> Tensor | None:
+        if not self.model.pitch_phases:
+            return None
+        if "waveform" not in batch:
+            raise ConfigError(
+                "the model reads the phase of the fundamental, which is measured in waveforms; set "
+                "waveform = true in the recipe's [data]"
+            )
+        hop = batch["waveform"].shape[1] // batch["f0"].shape[1]
+        rate_hz = round(self.model.frame_rate_hz * hop)
+        return measured_phase(batch["waveform"], batch["f0"], rate_hz, hop)
 
     def _duration_loss(
         self, batch: Mapping[str, Any], hidden: Tensor, prompt: PromptStates

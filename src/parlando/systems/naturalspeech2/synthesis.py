@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from parlando.audio.phase import integrated_phase
 from parlando.audio.pitch import f0
 from parlando.codecs.rvq.model import RVQCodec
 from parlando.contracts import SpeakOptions, TextError, Utterance
@@ -107,7 +108,8 @@ class NaturalSpeech2Synthesizer:
         expanded, frames = self.model.expand(hidden, durations[None].to(self.device))
         log_f0, voicing = self.model.predict_pitch(expanded, frames, states)
         voiced = voicing > 0.0
-        condition = self.model.condition(expanded, log_f0, voiced)
+        phase = integrated_phase(log_f0.exp(), self.rate_hz, self.hop_samples)
+        condition = self.model.condition(expanded, log_f0, voiced, phase)
         latent = sample(
             self._denoiser(condition, frames, states, options.guidance),
             (1, frames.shape[1], self.model.latent_width),
