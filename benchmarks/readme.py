@@ -68,6 +68,10 @@ def quality_lines(results: dict[str, Any]) -> Iterator[Line]:
         yield "voice: similarity to the prompt", got, f"≥ {alike['bound']:.3f}"
     if hard := results.get("hard"):
         got = f"{hard['skips']} and {hard['repeats']}"
+        proof = hard["detector"]["proof"]
+        if not proof["holds"]:
+            found, false = proof["hit_rate"], proof["false_alarm_rate"]
+            got += f", by a detector that is not proved ({found:.0%} found, {false:.0%} false)"
         yield "50 hard sentences: words skipped and repeated", got, "0 and 0"
 
 
