@@ -47,7 +47,9 @@ def card_text(name: str, weights: Path = WEIGHTS, recipes: Path = _RECIPES) -> s
         "Written by `python -m benchmarks.cards`; change `benchmarks/cards.toml` or the figures.",
         model["purpose"].strip(),
         *_section("Data", _data(sources)),
-        *_section("Training", _training(model["recipes"], card, folder, recipes)),
+        *_section(
+            "Training", [*_training(model["recipes"], card, folder, recipes), model["history"]]
+        ),
         *_section("Measured", _measured(folder)),
         *_section("Last validation while training", _validation(card.numbers)),
         *_section("Learning curve", _curve(_read(folder / "curve.json", []))),
