@@ -20,6 +20,9 @@ class Recording:
     """Sound file."""
     text: str | None = None
     """What is said, as people write it; None where there is no transcript."""
+    phones: tuple[str, ...] = ()
+    """Symbols of the vocabulary that are said, where a recogniser heard them and no text is known;
+    a text goes before them."""
     speaker: str
     """Name of the speaker."""
     source: str
@@ -35,9 +38,14 @@ class Recording:
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further fields, kept in the manifest."""
 
+    @property
+    def transcribed(self) -> bool:
+        """Whether it is known what is said."""
+        return self.text is not None or bool(self.phones)
+
 
 _FIELDS = frozenset(
-    ("id", "audio", "text", "speaker", "source", "split", "sex", "duration_seconds")
+    ("id", "audio", "text", "phones", "speaker", "source", "split", "sex", "duration_seconds")
 )
 
 
@@ -46,8 +54,9 @@ def read_jsonl(path: str | Path) -> list[Recording]:
 
     Args:
         path: the file. ``audio`` is relative to its folder; ``text``, ``sex`` and
-            ``duration_seconds`` may be null or absent, ``source`` defaults to the file's stem and
-            ``split`` to ``train``; other fields are kept as extra ones.
+            ``duration_seconds`` may be null or absent, ``phones`` are symbols with spaces between,
+            ``source`` defaults to the file's stem and ``split`` to ``train``; other fields are
+            kept as extra ones.
 
     Raises:
         ConfigError: the file is missing, a line is no object or lacks a field, or an id repeats.
@@ -67,6 +76,7 @@ def read_jsonl(path: str | Path) -> list[Recording]:
                     id=row["id"],
                     audio_path=path.parent / row["audio"],
                     text=row.get("text"),
+                    phones=tuple(row.get("phones", "").split()),
                     speaker=row["speaker"],
                     source=row.get("source", path.stem),
                     split=row.get("split", "train"),

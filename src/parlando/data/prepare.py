@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from parlando.text.normalize import normalize
 from parlando.text.phonemes import phonemize_many
 from parlando.text.vocabulary import BOUNDARY, SYMBOLS, encode, is_pause
 
-_REVISION = 1
+_REVISION = 2
 """Part of every fingerprint; raised when the meaning of prepared audio changes."""
 
 
@@ -55,6 +55,8 @@ class AudioOptions:
     """Utterances with more phones per second are skipped."""
     voices: int = 0
     """New voices made of each transcribed training utterance."""
+    voices_of_source: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """The same for single sources: many voices where few people speak long."""
     shard_utterances: int = 256
     """Utterances of one shard."""
 
@@ -62,8 +64,9 @@ class AudioOptions:
         for name in ("rate_hz", "hop_samples", "shard_utterances"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.voices < 0:
-            raise ConfigError(f"voices is {self.voices}, expected 0 or more")
+        for count in (self.voices, *self.voices_of_source.values()):
+            if count < 0:
+                raise ConfigError(f"voices is {count}, expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -106,23 +109,33 @@ class Job:
         return name if self.voice is None else f"{name}+{self.voice.name}"
 
 
-def jobs_of(recordings: Iterable[Recording], voices: int) -> list[Job]:
+def jobs_of(recordings: Iterable[Recording], options: AudioOptions) -> list[Job]:
     """List what to prepare: each recording, and new voices of transcribed training ones."""
     jobs = []
     for recording in recordings:
         jobs.append(Job(recording))
-        if recording.split == "train" and recording.text is not None:
-            jobs.extend(Job(recording, voice) for voice in voices_of(recording.speaker, voices))
+        if recording.split == "train" and recording.transcribed:
+            count = options.voices_of_source.get(recording.source, options.voices)
+            jobs.extend(Job(recording, voice) for voice in voices_of(recording.speaker, count))
     return jobs
 
 
-def symbols_of(text: str) -> list[str]:
-    """Turn a text into the symbols of an utterance, with a pause to align silence to at each end.
+def symbols_of(recording: Recording) -> list[str]:
+    """List the symbols of an utterance, with a pause to align silence to at each end.
+
+    Returns:
+        symbols of the text, or the phones that are given in its place; none without both.
 
     Raises:
-        TextError: the text holds nothing that can be spoken.
+        TextError: the text holds nothing that can be spoken, or a phone is no symbol.
     """
-    symbols = phonemize_many([normalize(text)])[0]
+    if not recording.transcribed:
+        return []
+    if recording.text is not None:
+        symbols = phonemize_many([normalize(recording.text)])[0]
+    else:
+        symbols = list(recording.phones)
+        encode(symbols)
     last = [] if is_pause(symbols[-1]) else [BOUNDARY]
     return [BOUNDARY, *symbols, *last]
 
@@ -133,10 +146,9 @@ def prepare_job(job: Job, options: AudioOptions) -> Prepared | Skipped:
     def skip(reason: str, detail: object = "") -> Skipped:
         return Skipped(job.id, job.recording.source, reason, " ".join(str(detail).split()))
 
-    text = job.recording.text
     try:
         samples = _read_speech(job, options)
-        symbols = symbols_of(text) if text is not None else []
+        symbols = symbols_of(job.recording)
     except AudioError as error:
         return skip("unreadable", error)
     except TextError as error:
@@ -151,7 +163,7 @@ def prepare_job(job: Job, options: AudioOptions) -> Prepared | Skipped:
         return skip("too short", f"{seconds:.2f} s")
     if seconds > options.longest_seconds:
         return skip("too long", f"{seconds:.1f} s")
-    if text is not None:
+    if symbols:
         pace = sum(not is_pause(symbol) for symbol in symbols) / seconds
         if not options.slowest_phones <= pace <= options.quickest_phones:
             return skip("implausible rate", f"{pace:.1f} phones/s")
@@ -224,7 +236,7 @@ def prepare_audio(
     """
     options = options or AudioOptions()
     folder = Path(folder)
-    jobs = jobs_of(recordings, options.voices)
+    jobs = jobs_of(recordings, options)
     _begin(folder, jobs, options)
     size = options.shard_utterances
     shards = [jobs[start : start + size] for start in range(0, len(jobs), size)]
@@ -293,7 +305,14 @@ def _begin(folder: Path, jobs: Sequence[Job], options: AudioOptions) -> None:
     if not jobs:
         raise ConfigError("the corpus is empty; nothing to prepare")
     work = [
-        [job.id, job.speaker, job.recording.split, job.recording.text, repr(job.voice)]
+        [
+            job.id,
+            job.speaker,
+            job.recording.split,
+            job.recording.text,
+            job.recording.phones,
+            repr(job.voice),
+        ]
         for job in jobs
     ]
     settings = [_REVISION, SYMBOLS, dataclasses.asdict(options), work]
