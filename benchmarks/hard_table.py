@@ -1,7 +1,6 @@
 """Hard sentences: skipped and repeated words, by a detector that proves itself first."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from benchmarks.judging import Judges, Row, progress
 from benchmarks.material import Clip, Material, reference_phones, spread, word_phones
 from benchmarks.speech_table import Output, speak_sentences
 from parlando.evaluation.intelligibility import corpus_error, phone_errors
+from parlando.evaluation.protocol import TextList
 from parlando.evaluation.robustness import (
     REPEAT_MARGIN_NATS,
     SKIP_MARGIN_NATS,
@@ -24,14 +24,12 @@ from parlando.evaluation.robustness import (
     strongest_slips,
 )
 
-SENTENCES = Path(__file__).with_name("hard_sentences.txt")
 PROOF_OUTPUTS = 50
 
 
-def read_sentences(path: Path = SENTENCES) -> list[str]:
-    """Read one sentence a line."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [line.strip() for line in lines if line.strip()]
+def read_sentences() -> list[str]:
+    """Read the fifty hard sentences."""
+    return TextList(name="hard_sentences").read()
 
 
 def speak_hard(
