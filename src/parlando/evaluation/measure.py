@@ -30,6 +30,8 @@ class Recording:
     """Where the piece begins."""
     seconds: float | None = None
     """How long it is; None: to the end."""
+    exact: bool = False
+    """Whether it is taken to the sample; otherwise silence around it goes when it is joined."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,8 @@ def read_recording(recording: Recording) -> np.ndarray:
 def read_joined(recordings: Sequence[Recording]) -> np.ndarray:
     """Read pieces, trim the silence around each, and join them with short gaps: ``(S,)``.
 
+    Pieces that are ``exact`` are not trimmed.
+
     Raises:
         AudioError: a piece cannot be read, or there is none.
     """
@@ -41,7 +43,8 @@ def read_joined(recordings: Sequence[Recording]) -> np.ndarray:
     gap = np.zeros(round(GAP_SECONDS * RATE_HZ), dtype=np.float32)
     parts: list[np.ndarray] = []
     for recording in recordings:
-        parts += [gap, waveform.trim_silence(read_recording(recording), RATE_HZ)]
+        piece = read_recording(recording)
+        parts += [gap, piece if recording.exact else waveform.trim_silence(piece, RATE_HZ)]
     return np.concatenate(parts[1:])
 
 
