@@ -187,8 +187,14 @@ def _build_naturalspeech2(
     model = NaturalSpeech2(config, len(SYMBOLS))
     if init is not None:
         load_weights(init, model)
+    speakers = {row["speaker"] for row in PreparedCorpus(data).rows}
     return NaturalSpeech2Objective(
-        model, codec, codec.quantizer.codebooks, objective.loss, VPSchedule()
+        model,
+        codec,
+        codec.quantizer.codebooks,
+        objective.loss,
+        VPSchedule(),
+        speakers=len(speakers),
     )
 
 

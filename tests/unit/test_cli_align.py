@@ -1,5 +1,7 @@
 """``parlando align`` and ``parlando recognize``, on a tiny aligner."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from parlando.aligner.config import tiny
 from parlando.aligner.model import Aligner
 from parlando.audio.waveform import save
 from parlando.cli.main import main
+from parlando.data.corpora import read_jsonl
 from parlando.data.textgrid import durations_of, read_textgrid
 from parlando.recipes import to_mapping
 from parlando.text.vocabulary import PHONES
@@ -56,7 +59,27 @@ def test_recognize_prints_a_line_of_phones(capsys):
     assert capsys.readouterr().out == f"hello.wav: {printed}" * 2
 
 
+def test_recognize_gives_a_corpus_the_phones_that_its_training_speech_lacks(folder, capsys):
+    rows = [
+        {"id": "known", "audio": "hello.wav", "speaker": "a", "text": "Hello."},
+        {"id": "unknown", "audio": "hello.wav", "speaker": "a", "text": None},
+        {"id": "held out", "audio": "hello.wav", "speaker": "b", "split": "test"},
+    ]
+    (folder / "in.jsonl").write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
+    arguments = ["recognize", "--corpus", "in.jsonl", "--out", "out.jsonl"]
+    assert main([*arguments, "--aligner", "./aligner"]) == 0
+    known, unknown, held_out = read_jsonl(folder / "out.jsonl")
+    assert not known.phones
+    assert not held_out.transcribed
+    assert main(["recognize", "hello.wav", "--aligner", "./aligner"]) == 0
+    heard = capsys.readouterr().out.split()
+    assert heard
+    assert list(unknown.phones) == ["," if phone == "sil" else phone for phone in heard]
+
+
 ERRORS = {
+    "nothing to recognize": (["recognize"], "sound files, or a --corpus"),
+    "corpus without a place": (["recognize", "--corpus", "in.jsonl"], "belong together"),
     "no text": (["align", "hello.wav"], "got no text"),
     "two texts": (["align", "hello.wav", "--text", "a", "--text-file", "b"], "got two texts"),
     "missing sound": (["align", "none.wav", "--text", "hi"], "none.wav: no such file"),

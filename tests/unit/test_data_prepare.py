@@ -20,7 +20,7 @@ from parlando.data.annotate import (
     reason_to_reject,
 )
 from parlando.data.corpora import Recording
-from parlando.data.prepare import AudioOptions, prepare_audio, symbols_of
+from parlando.data.prepare import AudioOptions, jobs_of, prepare_audio, symbols_of
 from parlando.data.report import print_report, write_report
 from parlando.data.store import PreparedCorpus
 from parlando.text.vocabulary import is_pause
@@ -75,13 +75,23 @@ def test_audio_is_the_trimmed_levelled_recording(tmp_path):
 
 def test_symbols_leave_room_for_silence_at_both_ends():
     for text in ("Hello there.", "hello there"):
-        symbols = symbols_of(text)
+        symbols = symbols_of(recording("hello.wav", "hello", text))
         assert is_pause(symbols[0])
         assert is_pause(symbols[-1])
         assert not is_pause(symbols[1])
         assert not is_pause(symbols[-2])
     with pytest.raises(TextError):
-        symbols_of("...")
+        symbols_of(recording("dots.wav", "dots", "..."))
+
+
+def test_phones_stand_in_for_a_text_and_must_be_symbols():
+    heard = recording("heard.wav", "heard", None, phones=("h", "ə", "l", "oʊ"))
+    assert symbols_of(heard) == [" ", "h", "ə", "l", "oʊ", " "]
+    assert symbols_of(recording("none.wav", "none", None)) == []
+    both = dataclasses.replace(heard, text="hello")
+    assert "ˈoʊ" in symbols_of(both)
+    with pytest.raises(TextError, match="xyz"):
+        symbols_of(dataclasses.replace(heard, phones=("xyz",)))
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, monkeypatch):
@@ -163,6 +173,8 @@ def test_another_corpus_or_other_options_are_refused(tmp_path):
         AudioOptions(hop_samples=0)
     with pytest.raises(ConfigError, match="voices is -1"):
         AudioOptions(voices=-1)
+    with pytest.raises(ConfigError, match="voices is -2"):
+        AudioOptions(voices_of_source={"one": -2})
 
 
 def test_unusable_recordings_are_skipped_with_their_reason(tmp_path):
@@ -212,10 +224,10 @@ def test_unexpected_failures_skip_one_utterance_only(tmp_path, monkeypatch):
     corpus = recordings(tmp_path / "corpus", 3)
     real = preparation.symbols_of
 
-    def fails(text):
-        if text.startswith("The"):
+    def fails(entry):
+        if (entry.text or "").startswith("The"):
             raise ZeroDivisionError("odd")
-        return real(text)
+        return real(entry)
 
     monkeypatch.setattr(preparation, "symbols_of", fails)
     prepare_audio(corpus, tmp_path / "out", OPTIONS, processes=1)
@@ -252,6 +264,8 @@ def test_new_voices_are_new_speakers_of_transcribed_training_data(tmp_path):
     for row in made:
         by_speaker.setdefault(row["speaker"], set()).add(json.dumps(row["voice"]))
     assert all(len(voices) == 1 for voices in by_speaker.values())
+    sources = dataclasses.replace(OPTIONS, voices=2, voices_of_source={corpus[0].source: 1})
+    assert {job.speaker for job in jobs_of(corpus, sources)} == {"a", "b", "c", "a+v1", "b+v1"}
 
 
 @pytest.mark.parametrize(

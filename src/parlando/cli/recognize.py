@@ -67,7 +67,7 @@ def _transcribe(corpus: Path, out: Path, aligner: "Aligner") -> None:
     """Copy a corpus, with the phones of training utterances that lack a text."""
     from parlando.data.corpora import read_jsonl
     from parlando.data.prepare import progress_bar
-    from parlando.data.store import replace_file
+    from parlando.data.store import write_rows
 
     recordings = read_jsonl(corpus)
     lines = [line for line in corpus.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -77,8 +77,7 @@ def _transcribe(corpus: Path, out: Path, aligner: "Aligner") -> None:
         for row, recording in bar.track(pairs, description="recognize"):
             if recording.split == "train" and not recording.transcribed:
                 row["phones"] = " ".join(_as_symbols(_recognize(recording.audio_path, aligner)))
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    replace_file(out, lambda path: path.write_text(text, encoding="utf-8"))
+    write_rows(out, rows)
 
 
 def _as_symbols(classes: list[str]) -> list[str]:

@@ -180,7 +180,7 @@ def _read_speech(job: Job, options: AudioOptions) -> np.ndarray:
     if not len(samples):
         return samples
     samples = waveform.trim_silence(samples - samples.mean(), rate_hz, options.margin_seconds)
-    if recording.text is None:
+    if not recording.transcribed:
         samples = waveform.best_excerpt(samples, rate_hz, options.longest_seconds)
     if job.voice is not None:
         samples = change_voice(samples, rate_hz, job.voice)
@@ -347,7 +347,7 @@ def finish_stage(folder: Path, stage: str, shards: int) -> None:
         found: list[store.Row] = store.read_notes(folder, shard, "audio")["rows"]
         rejected = (store.read_notes(folder, shard, "alignment") or {}).get("rejected", {})
         rows.extend(row | {"rejected": rejected.get(row["id"])} for row in found)
-    store.write_rows(folder, rows)
+    store.write_rows(folder / "manifest.jsonl", rows)
     info = store.read_info(folder)
     info["shards"] = shards
     info["stages"] = [name for name in store.STAGES if name in (*info["stages"], stage)]

@@ -61,10 +61,10 @@ def write_json(path: Path, value: Any) -> None:
     replace_file(path, lambda partial: _write_text(partial, text + "\n"))
 
 
-def write_rows(folder: Path, rows: Sequence[Row]) -> None:
-    """Write the manifest of a prepared corpus."""
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write one JSON object a line, such as the manifest of a prepared corpus."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    replace_file(folder / "manifest.jsonl", lambda partial: _write_text(partial, text))
+    replace_file(path, lambda partial: _write_text(partial, text))
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -86,6 +86,9 @@ class NaturalSpeech2ObjectiveConfig:
     """Weighting of the score term, see ``score_loss``."""
     drop_prompt: float = 0.1
     """Probability of hiding the prompt from the diffusion network, for guidance."""
+    speaker_weight: float = 0.0
+    """Weight of naming the training speaker by the prompt's vector alone (not in the paper): with
+    few hours the diffusion loss says too little of voices. Needs ``global_prompt``."""
 
 
 def paper() -> NaturalSpeech2Config:

@@ -31,6 +31,30 @@ class LatentCodec(Protocol):
     latent_std: Tensor
 
 
+class CosineClassifier(nn.Module):
+    """Tell classes apart by the angle alone, with a margin for the right one.
+
+    Source: Wang et al. 2018, "Additive Margin Softmax for Face Verification", equation 6.
+
+    Args:
+        width: size D of the input.
+        classes: their number C.
+        scale: of the cosines.
+        margin: by which the right cosine must win.
+    """
+
+    def __init__(self, width: int, classes: int, scale: float = 20.0, margin: float = 0.1):
+        super().__init__()
+        self.directions = nn.Parameter(torch.randn(classes, width))
+        self.scale, self.margin = scale, margin
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Return logits ``(B, C)`` of ``(B, D)``; those of ``labels`` ``(B,)`` bear the margin."""
+        cosines = F.normalize(x.float(), dim=-1) @ F.normalize(self.directions, dim=-1).T
+        penalty = self.margin * F.one_hot(labels, len(self.directions))
+        return self.scale * (cosines - penalty)
+
+
 class NaturalSpeech2Objective(nn.Module):
     """Train all networks of NaturalSpeech 2 on a frozen codec's codes.
 
@@ -44,6 +68,11 @@ class NaturalSpeech2Objective(nn.Module):
         codebooks: ``(Q, K, D)`` of that codec.
         config: weights.
         schedule: the diffusion process.
+        speakers: number of speakers in the training data, for ``speaker_weight``; the batch then
+            holds ``speaker`` ``(B,)`` as well.
+
+    Raises:
+        ConfigError: ``speaker_weight`` without speakers or without ``global_prompt``.
     """
 
     phases = ("all",)
@@ -56,6 +85,7 @@ class NaturalSpeech2Objective(nn.Module):
         codebooks: Tensor,
         config: NaturalSpeech2ObjectiveConfig,
         schedule: VPSchedule,
+        speakers: int = 0,
     ):
         super().__init__()
         self.model = model
@@ -63,10 +93,18 @@ class NaturalSpeech2Objective(nn.Module):
         self.schedule = schedule
         normalized = normalized_codebooks(codebooks, codec.latent_mean, codec.latent_std)
         self.register_buffer("codebooks", normalized.clone(), persistent=False)
+        self.speaker_head: CosineClassifier | None = None
+        if config.speaker_weight > 0.0:
+            if model.prompt_vector is None or speakers < 2:
+                raise ConfigError(
+                    f"speaker_weight is {config.speaker_weight}, which needs a model with "
+                    f"global_prompt and two speakers or more; got {speakers}"
+                )
+            self.speaker_head = CosineClassifier(model.prompt_vector.out_features, speakers)
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
         """Return the parameters of all networks: there is one phase."""
-        return list(self.model.parameters())
+        return list(self.parameters())
 
     def trained(self) -> NaturalSpeech2:
         """Return the networks."""
@@ -146,6 +184,11 @@ class NaturalSpeech2Objective(nn.Module):
             )
             losses["ce_rvq"] = self.config.ce_rvq_weight * codes.loss
             logs["code_accuracy"] = float(codes.accuracy.mean())
+        if self.speaker_head is not None and prompt.vector is not None:
+            logits = self.speaker_head(prompt.vector, batch["speaker"])
+            named = F.cross_entropy(logits, batch["speaker"])
+            losses["speaker"] = self.config.speaker_weight * named
+            logs["speaker_accuracy"] = float((logits.argmax(-1) == batch["speaker"]).float().mean())
         return losses, logs
 
     def _phase(self, batch: Mapping[str, Any]) -> Tensor | None:
