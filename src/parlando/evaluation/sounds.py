@@ -65,3 +65,23 @@ def add_noise(samples: np.ndarray, snr_db: float, seed: int) -> np.ndarray:
     level = 10.0 ** ((waveform.active_level_db(samples, RATE_HZ) - snr_db) / 20.0)
     noise *= level / max(float(np.sqrt(np.mean(noise**2))), 1e-9)
     return (samples + noise).astype(np.float32)
+
+
+def check_audible(samples: np.ndarray, what: str) -> None:
+    """Refuse sound that has nothing to judge in it.
+
+    Args:
+        samples: ``(S,)`` float in [-1, 1].
+        what: what they are, for the message: ``the output``.
+
+    Raises:
+        AudioError: the samples are none, not mono, not finite, or nowhere above -80 dB.
+    """
+    if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
+        raise AudioError(f"{what} has shape {samples.shape}; judges need (S,), S > 0, finite")
+    peak = float(np.abs(samples).max())
+    if peak < 1e-4:
+        raise AudioError(
+            f"{what} is silent (peak {peak:.1e} in {len(samples) / RATE_HZ:.2f} s); judges need "
+            "speech: listen to it first"
+        )
