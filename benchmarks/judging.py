@@ -13,8 +13,8 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks.material import RATE_HZ, whole_frames
-from parlando.evaluation.intelligibility import PocketsphinxRecognizer, Recognizer
 from parlando.evaluation.intervals import Interval
+from parlando.evaluation.recognizers import PocketsphinxRecognizer, Recognizer
 from parlando.evaluation.robustness import Scorer, ctc_scorer
 from parlando.evaluation.similarity import ResemblyzerEncoder, SpeakerEncoder
 from parlando.text.vocabulary import PHONE_CLASSES, is_phone

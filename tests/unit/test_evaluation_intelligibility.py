@@ -1,17 +1,28 @@
+import pickle
+from pathlib import Path
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
 from parlando.contracts import TextError
 from parlando.evaluation.intelligibility import (
-    PocketsphinxRecognizer,
+    NORMALIZER,
+    Intelligibility,
+    Phones,
     allowed_error,
+    character_errors,
     corpus_error,
     phone_errors,
+    reference_phones,
     scoring_words,
     shuffled,
+    whole_frames,
     word_errors,
 )
 from parlando.evaluation.intervals import mean_interval, ratio_interval
+from parlando.evaluation.measure import Recording, Sample, Trial
+from parlando.text.vocabulary import PHONE_CLASSES
 
 TEN = "one two three four five six seven eight nine ten"
 
@@ -103,19 +114,157 @@ def test_allowed_error_lies_between_human_and_chance():
     assert allowed_error(0.1, 0.9, share=0.0) == 0.1
 
 
-def babble(seed):
-    """Two seconds of noise bursts that swell like syllables."""
-    generator = np.random.default_rng(seed)
-    time = np.arange(32000) / 16000
-    swell = np.sin(2 * np.pi * 3 * time) ** 2
-    tone = sum(np.sin(2 * np.pi * 120 * k * time) / k for k in range(1, 20))
-    return (swell * (0.1 * tone + 0.02 * generator.standard_normal(32000))).astype(np.float32)
+def test_characters_are_counted_with_the_spaces_between_words():
+    assert character_errors(["ab", "cd"], ["ab", "cd"]).rate == 0.0
+    run_together = character_errors(["ab", "cd"], ["abcd"])
+    assert (run_together.deletions, run_together.reference_length, run_together.rate) == (1, 5, 0.2)
+    assert character_errors(["one"], ["two"]).substitutions == 3
+    assert character_errors(["one"], []).deletions == 3
+    with pytest.raises(TextError, match="one character"):
+        character_errors([], ["word"])
 
 
-def test_pocketsphinx_does_not_depend_on_what_it_heard_before():
-    recognizer = PocketsphinxRecognizer()
-    quiet, loud = 0.1 * babble(0), babble(1)
-    alone = recognizer.transcribe(quiet, 16_000)
-    recognizer.transcribe(loud, 16_000)
-    assert recognizer.transcribe(quiet, 16_000) == alone
-    assert recognizer.transcribe(quiet[:0], 16_000) == ""
+class ToyRecognizer:
+    """Hears what the first sample numbers; counts how often it was made and asked."""
+
+    name = "toy"
+    made: ClassVar[int] = 0
+    asked: ClassVar[list[int]] = []
+    SAYINGS = (TEN, TEN.replace("four", "for"), "", "one two")
+
+    def __init__(self):
+        type(self).made += 1
+
+    def transcribe(self, samples, rate_hz):
+        assert rate_hz == 16_000
+        type(self).asked.append(int(samples[0]))
+        return self.SAYINGS[int(samples[0])]
+
+
+def sound(number):
+    return np.full(1600, number, dtype=np.float32)
+
+
+def ten(**more):
+    return Trial(id="t", text="1 2 3 4 5 6 7 8 9 10", **more)
+
+
+@pytest.fixture
+def toy():
+    ToyRecognizer.made, ToyRecognizer.asked = 0, []
+    return Intelligibility(ToyRecognizer)
+
+
+def test_one_wrong_word_in_ten_is_ten_percent_of_a_sample(toy):
+    judged = toy.judge(Sample(trial=ten(), output=sound(1)))
+    assert judged.values["wer"] == (1, 10)
+    assert judged.values["cer"] == (1, len(TEN))
+    assert judged.values["word_substitutions"] == (1, 1)
+    assert judged.values["word_deletions"] == judged.values["word_insertions"] == (0, 1)
+    assert judged.notes == {"reference": TEN, "heard": TEN.replace("four", "for")}
+    assert "wer_human" not in judged.values
+    assert "wer_control" not in judged.values
+
+
+def test_output_and_recording_are_heard_each_by_itself(toy):
+    """Elsewhere both transcripts were made from the output, and no error was ever found."""
+    judged = toy.judge(Sample(trial=ten(), output=sound(3), reference=sound(1)))
+    assert judged.values["wer"] == (8, 10)
+    assert judged.values["wer_human"] == (1, 10)
+    assert judged.notes["heard_human"] == TEN.replace("four", "for")
+    same = toy.judge(Sample(trial=ten(), output=sound(1), reference=sound(1)))
+    assert same.values["wer"] == same.values["wer_human"] == (1, 10)
+
+
+def test_another_text_gives_the_level_of_chance(toy):
+    judged = toy.judge(Sample(trial=ten(control_text="a very different text"), output=sound(0)))
+    assert judged.values["wer"] == (0, 10)
+    assert judged.values["wer_control"] == (10, 4)
+    assert judged.values["word_insertions_control"] == (6, 1)
+
+
+def test_silence_loses_every_word_and_a_sample_without_text_is_left_out(toy):
+    assert toy.judge(Sample(trial=ten(), output=sound(2))).values["wer"] == (10, 10)
+    assert toy.judge(Sample(trial=Trial(id="t"), output=sound(0))).values == {}
+    with pytest.raises(TextError):
+        toy.judge(Sample(trial=Trial(id="t", text="..."), output=sound(0)))
+
+
+def test_the_recogniser_is_made_once_and_hears_a_recording_once(toy):
+    trial = ten(reference=Recording(path=Path("human.wav")))
+    for number in (0, 1, 3):
+        toy.judge(Sample(trial=trial, output=sound(number), reference=sound(0)))
+    assert ToyRecognizer.made == 1
+    assert ToyRecognizer.asked == [0, 0, 1, 3]
+
+
+def test_every_error_names_its_judge_its_floor_and_its_ceiling(toy):
+    quantities = {quantity.key: quantity for quantity in toy.quantities}
+    wer = quantities["wer"]
+    assert (wer.unit, wer.better, wer.human, wer.control) == (
+        "%",
+        "lower",
+        "wer_human",
+        "wer_control",
+    )
+    assert {wer.human, wer.control} <= set(quantities)
+    assert {quantity.judge for quantity in toy.quantities} == {f"toy; {NORMALIZER}"}
+    judged = toy.judge(Sample(trial=ten(control_text="one"), output=sound(0), reference=sound(0)))
+    assert set(judged.values) == set(quantities)
+
+
+def test_the_default_judge_is_offline_and_can_be_sent_away():
+    measure = pickle.loads(pickle.dumps(Intelligibility()))
+    measure.check()
+    assert measure.quantities[0].judge.startswith("pocketsphinx-5 en-us; ")
+    silence = Sample(trial=ten(), output=np.zeros(8000, dtype=np.float32))
+    assert measure.judge(silence).values["wer"][1] == 10
+
+
+class ToyAligner:
+    """Names the phones that its samples number."""
+
+    rate_hz, hop_samples = 16_000, 200
+    made: ClassVar[int] = 0
+
+    def __init__(self):
+        type(self).made += 1
+
+    def recognize(self, waveform):
+        assert len(waveform) % 200 == 0
+        classes = waveform[100::200].round().int().tolist()
+        return [PHONE_CLASSES[c] for c, before in zip(classes, [0, *classes], strict=False) if c]
+
+
+def phone_sound(phones):
+    return np.repeat([PHONE_CLASSES.index(p) for p in phones], 200).astype(np.float32)[:-1]
+
+
+def test_phone_errors_of_output_recording_and_chance():
+    phones = reference_phones("Seven ships.")
+    assert phones == ["s", "ɛ", "v", "ə", "n", "ʃ", "ɪ", "p", "s"]
+    measure = Phones(ToyAligner, "toy-aligner")
+    trial = Trial(id="t", text="Seven ships.", control_text="No.")
+    said = Sample(
+        trial=trial,
+        output=phone_sound(["sil", *phones[:-1], "sil"]),
+        reference=phone_sound(["z", *phones[1:], "ɪ"]),
+    )
+    judged = measure.judge(said)
+    assert judged.values == {"per": (1, 9), "per_human": (2, 9), "per_control": (7, 2)}
+    assert judged.notes["heard"] == "s ɛ v ə n ʃ ɪ p"
+    assert ToyAligner.made == 1
+    assert pickle.loads(pickle.dumps(measure)).judge(said).values == judged.values
+    assert measure.judge(Sample(trial=Trial(id="t"), output=said.output)).values == {}
+    assert [q.judge for q in measure.quantities] == ["toy-aligner; espeak-ng en-us phones"] * 3
+
+
+def test_a_real_phone_recogniser_hears_a_short_sound_of_another_rate():
+    from parlando.aligner.config import tiny
+    from parlando.aligner.model import Aligner
+
+    aligner = Aligner(tiny()).eval()
+    frames = whole_frames(np.zeros(10, dtype=np.float32), 16_000, aligner.rate_hz, 200)
+    assert len(frames) == 1600
+    aligner.recognize(frames)
+    assert len(whole_frames(np.zeros(24_000, dtype=np.float32), 48_000, 16_000, 200)) == 8000

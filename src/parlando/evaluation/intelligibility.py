@@ -6,14 +6,34 @@ beside every number, and compare only numbers that share them.
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parlando.audio.waveform import resample
 from parlando.contracts import TextError
 from parlando.evaluation.intervals import Interval, ratio_interval
+from parlando.evaluation.measure import (
+    RATE_HZ,
+    Figure,
+    Judgement,
+    Quantity,
+    Recording,
+    Row,
+    Sample,
+)
+from parlando.evaluation.pretrained import require
+from parlando.evaluation.recognizers import Recognizer, load_recognizer
+from parlando.text.normalize import normalize
+from parlando.text.phonemes import phonemize
+from parlando.text.vocabulary import base_phone, is_phone
+
+if TYPE_CHECKING:
+    import torch
+
+    from parlando.aligner.model import Aligner
 
 NORMALIZER = "lower case, letters and digits only, apostrophes inside words, titles spelled out"
 """What :func:`scoring_words` does, in a line for reports."""
@@ -22,15 +42,6 @@ _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'"})
 _TITLES = {"mr": "mister", "mrs": "missus", "ms": "miss", "dr": "doctor"}
 _NOISE = re.compile(r"\[[^\]]*\]|<[^>]*>|\(\d+\)")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-
-
-class Recognizer(Protocol):
-    """Speech to written words."""
-
-    name: str
-
-    def transcribe(self, samples: np.ndarray, rate_hz: int) -> str:
-        """Return the words heard in ``(S,)`` float samples in [-1, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,17 +93,11 @@ def token_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCo
     Raises:
         TextError: if the reference is empty, because it has no error rate.
     """
-    import jiwer
-
+    jiwer = require("jiwer", "evaluate")
     if not reference:
         raise TextError("the reference is empty; an error rate needs at least one word or phone")
     if not hypothesis:
-        return ErrorCount(
-            reference_length=len(reference),
-            substitutions=0,
-            deletions=len(reference),
-            insertions=0,
-        )
+        return _all_lost(len(reference))
     # jiwer's default transforms would strip and split again: the tokens are what is compared.
     keep = jiwer.Compose([jiwer.ReduceToListOfListOfWords()])
     found = jiwer.process_words(
@@ -101,17 +106,47 @@ def token_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCo
         reference_transform=keep,
         hypothesis_transform=keep,
     )
+    return _counted(found, len(reference))
+
+
+def _counted(found: Any, length: int) -> ErrorCount:
     return ErrorCount(
-        reference_length=len(reference),
+        reference_length=length,
         substitutions=found.substitutions,
         deletions=found.deletions,
         insertions=found.insertions,
     )
 
 
+def _all_lost(length: int) -> ErrorCount:
+    return ErrorCount(reference_length=length, substitutions=0, deletions=length, insertions=0)
+
+
 def word_errors(reference: str, hypothesis: str) -> ErrorCount:
     """Count word errors between two texts, both through :func:`scoring_words`."""
     return token_errors(scoring_words(reference), scoring_words(hypothesis))
+
+
+def character_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCount:
+    """Count the character errors between two lists of words.
+
+    The words are joined by single spaces, which count as characters: running words together or
+    apart is an error, how wide a gap was written is not.
+
+    Raises:
+        TextError: if the reference is empty.
+    """
+    jiwer = require("jiwer", "evaluate")
+    if not reference:
+        raise TextError("the reference is empty; an error rate needs at least one character")
+    said, heard = " ".join(reference), " ".join(hypothesis)
+    if not heard:
+        return _all_lost(len(said))
+    keep = jiwer.Compose([jiwer.ReduceToListOfListOfChars()])
+    found = jiwer.process_characters(
+        said, heard, reference_transform=keep, hypothesis_transform=keep
+    )
+    return _counted(found, len(said))
 
 
 def phone_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCount:
@@ -163,37 +198,198 @@ def allowed_error(human: float, control: float, share: float = 0.4) -> float:
     return human + share * (control - human)
 
 
-class PocketsphinxRecognizer:
-    """Offline large-vocabulary recogniser with the en-us model that its package bundles.
+def reference_words(text: str) -> list[str]:
+    """Return the words that a recogniser should find, numbers and symbols spoken out."""
+    return scoring_words(normalize(text))
 
-    It is weak by today's standards, and the same for everyone: use it for comparisons. Every
-    utterance is decoded from a fresh state, so that the order of utterances changes nothing.
+
+def reference_phones(text: str) -> list[str]:
+    """Return the base phones that a recogniser should find, pauses left out."""
+    return [base_phone(symbol) for symbol in phonemize(normalize(text)) if is_phone(symbol)]
+
+
+def error_quantities(
+    keys: Mapping[str, tuple[str, str]], judge: str, source: str = ""
+) -> tuple[Quantity, ...]:
+    """Define error figures, each with that of people and that of chance.
+
+    Args:
+        keys: title and unit of each figure; ``wer`` becomes ``wer``, ``wer_human`` (the recording
+            of a person against its text) and ``wer_control`` (the output against another text).
+        judge: what the numbers depend on.
+        source: paper and section.
+    """
+    made = []
+    for key, (title, unit) in keys.items():
+        human, control = f"{key}_human", f"{key}_control"
+        for name, whose in ((key, ""), (human, ", recordings"), (control, ", another text")):
+            made.append(
+                Quantity(
+                    key=name,
+                    title=title + whose,
+                    unit=unit,
+                    better=None if whose else "lower",
+                    judge=judge,
+                    human=None if whose else human,
+                    control=None if whose else control,
+                    source=source,
+                )
+            )
+    return tuple(made)
+
+
+class Intelligibility:
+    """Word and character error rates of outputs, human recordings, and outputs beside other texts.
+
+    Both sides are compared as :func:`scoring_words`, the text after
+    :func:`parlando.text.normalize.normalize`. The recordings' errors are the recogniser's own. A
+    sample without a text is not judged.
+
+    Args:
+        recognizer: name of a recogniser, or what makes one; its weights are loaded once.
     """
 
-    name = "pocketsphinx-5 en-us"
-    rate_hz = 16_000
+    name = "intelligibility"
 
-    def __init__(self) -> None:
-        self._decoder: Any = None
+    def __init__(self, recognizer: str | Callable[[], Recognizer] = "pocketsphinx") -> None:
+        named = isinstance(recognizer, str)
+        self.recognizer = load_recognizer(recognizer) if named else recognizer()
+        edits = ("substitution", "deletion", "insertion")
+        self.quantities = error_quantities(
+            {
+                "wer": ("Word error rate", "%"),
+                "cer": ("Character error rate", "%"),
+                **{f"word_{kind}s": (f"Word {kind}s per sentence", "") for kind in edits},
+            },
+            judge=f"{self.recognizer.name}; {NORMALIZER}",
+        )
+        self._human: dict[Recording, str] = {}
 
-    def transcribe(self, samples: np.ndarray, rate_hz: int) -> str:
-        """Return the best word string for ``(S,)`` float samples, or an empty string."""
-        if self._decoder is None:
-            from pocketsphinx import Decoder
+    def check(self) -> None:
+        """Raise ``ConfigError`` if the recogniser or jiwer is not there."""
+        require("jiwer", "evaluate")
+        check = getattr(self.recognizer, "check", None)
+        if check is not None:
+            check()
 
-            # Whole-utterance mean normalisation: the default keeps a mean across utterances.
-            self._decoder = Decoder(samprate=float(self.rate_hz), loglevel="FATAL", cmn="batch")
-        if rate_hz != self.rate_hz:
-            import soxr
+    def judge(self, sample: Sample) -> Judgement:
+        """Transcribe the output and the recording, each by itself, and count errors.
 
-            samples = soxr.resample(samples, rate_hz, self.rate_hz)
-        pcm = np.round(np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2")
-        if pcm.size == 0:
-            return ""
-        # The noise tracker and gain control also remember: without this, results drift.
-        self._decoder.reinit_feat()
-        self._decoder.start_utt()
-        self._decoder.process_raw(pcm.tobytes(), no_search=False, full_utt=True)
-        self._decoder.end_utt()
-        best = self._decoder.hyp()
-        return best.hypstr if best is not None else ""
+        Raises:
+            TextError: the text holds no word.
+        """
+        trial = sample.trial
+        if trial.text is None:
+            return Judgement()
+        words = reference_words(trial.text)
+        heard = self.recognizer.transcribe(sample.output, RATE_HZ)
+        values = _word_values(words, heard, "")
+        notes = {"reference": " ".join(words), "heard": heard}
+        if trial.control_text is not None:
+            values |= _word_values(reference_words(trial.control_text), heard, "_control")
+        if sample.reference is not None:
+            notes["heard_human"] = self._transcribe_human(trial.reference, sample.reference)
+            values |= _word_values(words, notes["heard_human"], "_human")
+        return Judgement(values=values, notes=notes)
+
+    def conclude(self, rows: Sequence[Row]) -> list[Figure]:
+        """Give nothing: every figure is a sum over samples."""
+        return []
+
+    def _transcribe_human(self, recording: Recording | None, samples: np.ndarray) -> str:
+        # A protocol with several conditions meets the same recording once for each.
+        if recording is None:
+            return self.recognizer.transcribe(samples, RATE_HZ)
+        if recording not in self._human:
+            self._human[recording] = self.recognizer.transcribe(samples, RATE_HZ)
+        return self._human[recording]
+
+
+def _word_values(words: Sequence[str], heard: str, suffix: str) -> dict[str, tuple[float, float]]:
+    found = scoring_words(heard)
+    of_words, of_characters = token_errors(words, found), character_errors(words, found)
+    return {
+        f"wer{suffix}": (of_words.edits, of_words.reference_length),
+        f"cer{suffix}": (of_characters.edits, of_characters.reference_length),
+        f"word_substitutions{suffix}": (of_words.substitutions, 1),
+        f"word_deletions{suffix}": (of_words.deletions, 1),
+        f"word_insertions{suffix}": (of_words.insertions, 1),
+    }
+
+
+class Phones:
+    """Phone error rate by a recogniser without a language model, which mends nothing.
+
+    Phones are those of espeak-ng's en-us voice for the text, without stress and pauses.
+
+    Args:
+        aligner: makes the phone recogniser, which is loaded at the first sample.
+        aligner_name: what the figures call it.
+    """
+
+    name = "phones"
+
+    def __init__(self, aligner: "Callable[[], Aligner]", aligner_name: str) -> None:
+        self._make = aligner
+        self._aligner: Aligner | None = None
+        self.quantities = error_quantities(
+            {"per": ("Phone error rate", "%")}, judge=f"{aligner_name}; espeak-ng en-us phones"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_aligner": None}
+
+    def check(self) -> None:
+        """Raise ``ConfigError`` or ``CheckpointError`` if the aligner or jiwer is not there."""
+        require("jiwer", "evaluate")
+        self._make()
+
+    def judge(self, sample: Sample) -> Judgement:
+        """Recognise the phones of the output and of the recording, and count errors.
+
+        Raises:
+            TextError: the text holds nothing that can be spoken.
+        """
+        trial = sample.trial
+        if trial.text is None:
+            return Judgement()
+        phones = reference_phones(trial.text)
+        heard = self._recognize(sample.output)
+        values = {"per": _pair(phones, heard)}
+        notes = {"reference": " ".join(phones), "heard": " ".join(heard)}
+        if trial.control_text is not None:
+            values["per_control"] = _pair(reference_phones(trial.control_text), heard)
+        if sample.reference is not None:
+            human = self._recognize(sample.reference)
+            values["per_human"] = _pair(phones, human)
+            notes["heard_human"] = " ".join(human)
+        return Judgement(values=values, notes=notes)
+
+    def conclude(self, rows: Sequence[Row]) -> list[Figure]:
+        """Give nothing: the rates are sums over samples."""
+        return []
+
+    def _recognize(self, samples: np.ndarray) -> list[str]:
+        if self._aligner is None:
+            self._aligner = self._make()
+        frames = whole_frames(samples, RATE_HZ, self._aligner.rate_hz, self._aligner.hop_samples)
+        return [phone for phone in self._aligner.recognize(frames) if is_phone(phone)]
+
+
+def whole_frames(
+    samples: np.ndarray, rate_hz: int, wanted_hz: int, hop_samples: int
+) -> "torch.Tensor":
+    """Resample ``(S,)`` samples, and add silence up to whole frames that last 0.1 s or more."""
+    import torch
+
+    sound = resample(samples, rate_hz, wanted_hz)
+    # A spectrogram mirrors its edges: it needs more sound than half a window.
+    length = max(len(sound), wanted_hz // 10)
+    return torch.from_numpy(
+        np.pad(sound, (0, -(-length // hop_samples) * hop_samples - len(sound)))
+    )
+
+
+def _pair(reference: Sequence[str], heard: Sequence[str]) -> tuple[float, float]:
+    count = phone_errors(reference, heard)
+    return count.edits, count.reference_length

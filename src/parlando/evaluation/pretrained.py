@@ -1,0 +1,64 @@
+"""Judges' packages and weights that may be missing: found at the first use, or told what to do."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from parlando.contracts import ConfigError
+
+
+def require(module: str, extra: str) -> Any:
+    """Import a judge's package.
+
+    Args:
+        module: its name.
+        extra: the extra of Parlando that brings it.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"the package {module} cannot be imported ({_first_line(error)}); "
+            f"install it with: pip install 'parlando[{extra}]'"
+        ) from error
+
+
+def load_pretrained(place: str | Path, *classes: str) -> tuple[Any, ...]:
+    """Load models and processors of ``transformers`` from one place.
+
+    Args:
+        place: folder in the layout of ``save_pretrained``, or a name on the hub.
+        classes: names of the classes, such as ``HubertForCTC``.
+
+    Returns:
+        one object for each class; networks are in evaluation mode.
+
+    Raises:
+        ConfigError: ``transformers`` is not installed, or the weights are not there.
+    """
+    transformers = require("transformers", "judges")
+    loaded = []
+    for name in classes:
+        try:
+            found = getattr(transformers, name).from_pretrained(str(place))
+        # A wrong or half-empty folder also ends in TypeError (a file that is None) or KeyError.
+        except (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError) as error:
+            raise ConfigError(
+                f"{place}: cannot be loaded as {name} ({_first_line(error)}); give a folder with "
+                "config.json, model.safetensors and the processor's files, or go online once"
+            ) from error
+        loaded.append(found.eval() if hasattr(found, "eval") else found)
+    return tuple(loaded)
+
+
+def place_name(place: str | Path) -> str:
+    """Name a model by its hub name, or by its folder without the path that only one machine has."""
+    return Path(place).name if Path(place).is_dir() else str(place)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].strip().rstrip(".") if lines else type(error).__name__
