@@ -77,9 +77,14 @@ def codebook_perplexity(stacks: Sequence[np.ndarray]) -> list[float]:
         entries that would carry as much if all were used alike.
     """
     codes = np.concatenate(stacks, axis=1)
-    perplexities = []
-    for level in codes:
-        counts = np.unique(level, return_counts=True)[1]
-        shares = counts / counts.sum()
-        perplexities.append(float(np.exp(-(shares * np.log(shares)).sum())))
-    return perplexities
+    return [perplexity(np.unique(level, return_counts=True)[1]) for level in codes]
+
+
+def perplexity(counts: np.ndarray) -> float:
+    """Compute the exponential of the entropy of a histogram.
+
+    Args:
+        counts: ``(K,)`` non-negative, of positive sum.
+    """
+    shares = counts[counts > 0] / counts.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
