@@ -16,6 +16,7 @@ COMMANDS = {
     "recognize": "name the phones of recordings, without their text",
     "prepare": "turn a corpus into training data",
     "train": "train an aligner, a codec or a system",
+    "evaluate": "measure speech and codecs, and compare reports",
     "release": "turn a run's newest checkpoint into small weights to hand on",
     "doctor": "show versions and devices, what is missing and how to get it",
 }

@@ -1,0 +1,111 @@
+"""``parlando evaluate codec``: how well a codec, or a folder of its outputs, returns recordings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from parlando.cli.evaluate.running import CommonOptions, chosen, judges_of, run_report
+from parlando.contracts import ConfigError
+from parlando.evaluation.makers import CodecMaker, FilesMaker, Maker, digest_folder
+from parlando.evaluation.measure import Trial
+from parlando.evaluation.pairing import (
+    check_rates,
+    paired,
+    reference_trials,
+    sound_files,
+    trial_id,
+)
+from parlando.evaluation.worker import Task
+
+MEASURES = ("distance",)
+"""What is measured by default."""
+PROTOCOL = {
+    "name": "codec",
+    "title": "Resynthesis",
+    "source": "NaturalSpeech 3, table 13",
+    "description": "Every recording is coded and decoded, and compared with itself.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecOptions(CommonOptions):
+    """Compare recordings with what a codec makes of them."""
+
+    reference: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of recordings; NAME.txt beside NAME.wav is its text, where words are measured."""
+    codec: str | None = None
+    """Name of a released codec, or the folder of a trained one."""
+    wavs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """What any codec made of the recordings: files of the same names."""
+    levels: tuple[int, ...] = ()
+    """Numbers of code levels to use, each a condition; by default all levels."""
+
+    def __post_init__(self) -> None:
+        """Check what no type can say."""
+        super().__post_init__()
+        if (self.codec is None) == (self.wavs is None):
+            raise ConfigError("give --codec NAME or --wavs DIR, one of them")
+        if self.wavs is not None and self.levels:
+            raise ConfigError("--levels needs --codec; files are judged as they are")
+        if any(count < 1 for count in self.levels):
+            raise ConfigError(f"--levels has {min(self.levels)}, expected numbers from 1")
+
+
+def run_codec(options: CodecOptions) -> int:
+    """Code, judge and report.
+
+    Returns:
+        1 where anything failed, 0 elsewhere.
+
+    Raises:
+        ParlandoError: a folder, the codec or a judge is not usable.
+    """
+    trials = chosen(reference_trials(options.reference), options.limit, options.seed)
+    remarks = check_rates([trial.reference.path for trial in trials if trial.reference])
+    if options.wavs is not None:
+        outputs = {trial_id(name): path for name, path in sound_files(options.wavs).items()}
+        remarks += paired(outputs, [trial.id for trial in trials], options.wavs, "references")
+        remarks += check_rates(list(outputs.values()))
+        maker: Maker = FilesMaker(outputs, name=options.wavs.name)
+    else:
+        maker = _codec(str(options.codec), options.device)
+        trials = _with_levels(trials, dict.fromkeys(options.levels))
+    return run_report(
+        [Task(trial=trial, maker="codec") for trial in trials],
+        {"codec": maker},
+        options.measures or MEASURES,
+        judges_of(options),
+        options,
+        kind="codec",
+        name=maker.name,
+        protocol=PROTOCOL,
+        remarks=remarks,
+    )
+
+
+def _codec(place: str, device: str) -> CodecMaker:
+    from parlando.registry import load_codec, release_folder
+
+    folder = release_folder(place, "codec")
+    load = partial(load_codec, place, device)
+    return CodecMaker(load, name=Path(place).name, fingerprint=digest_folder(folder))
+
+
+def _with_levels(trials: Sequence[Trial], levels: Sequence[int] | dict[int, None]) -> list[Trial]:
+    """Repeat every trial for each number of levels."""
+    if not levels:
+        return list(trials)
+    return [
+        replace(
+            trial,
+            id=f"{trial.id}@{count}",
+            labels={"levels": str(count)},
+            options={"levels": count},
+        )
+        for count in levels
+        for trial in trials
+    ]

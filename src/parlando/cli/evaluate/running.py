@@ -1,0 +1,175 @@
+"""What all evaluations on the command line share: their options, judges, reports and last words."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+from rich.console import Console
+
+from parlando.contracts import ConfigError
+from parlando.evaluation.engine import Outcome, evaluate, pieces_of
+from parlando.evaluation.makers import Maker, digest_folder
+from parlando.evaluation.measure import Figure, Gallery
+from parlando.evaluation.measures import Judges, build_measures
+from parlando.evaluation.records import Report, write_report
+from parlando.evaluation.worker import Task
+
+MeasureName = Literal[
+    "intelligibility", "phones", "robustness", "voice", "prosody", "singing", "distance", "codec",
+    "emotion", "naturalness", "cost",
+]  # fmt: skip
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions:
+    """How a report is made."""
+
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
+    """Folder of the report; the same command again goes on where it was stopped."""
+    measures: tuple[MeasureName, ...] = ()
+    """What to measure; by default what the protocol says."""
+    limit: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """At most so many utterances, chosen at random."""
+    seed: int = 0
+    """Of that choice, of sampling and of the confidence intervals."""
+    processes: int = 2
+    """Processes with one thread each; the numbers do not depend on it."""
+    recogniser: Literal["pocketsphinx", "hubert", "whisper"] = "pocketsphinx"
+    """Recogniser of words; ``pocketsphinx`` works offline, ``hubert`` is that of the papers."""
+    encoder: Literal["resemblyzer", "wavlm"] = "resemblyzer"
+    """Speaker encoder; ``resemblyzer`` works offline, ``wavlm`` is that of the papers."""
+    aligner: str = "aligner-small"
+    """Name or folder of the aligner, which also recognises phones."""
+    device: str = "cpu"
+    """Where the system or codec runs: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``."""
+
+    def __post_init__(self) -> None:
+        """Check what no type can say."""
+        for name, value in (("processes", self.processes), ("limit", self.limit)):
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name} is {value}, expected at least 1")
+
+
+def chosen(items: Sequence[_Item], limit: int | None, seed: int) -> list[_Item]:
+    """Choose at most ``limit`` items at random, in their order."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    places = sorted(Random(seed).sample(range(len(items)), limit))
+    return [items[place] for place in places]
+
+
+def judges_of(options: CommonOptions, gallery: Gallery | None = None) -> Judges:
+    """Put together what measures need.
+
+    Raises:
+        ConfigError: there is no such aligner.
+    """
+    from parlando.registry import load_aligner, release_folder
+
+    gallery = gallery or Gallery()
+    folder = release_folder(options.aligner, "aligner")
+    return Judges(
+        recogniser=options.recogniser,
+        encoder=options.encoder,
+        aligner=partial(load_aligner, options.aligner),
+        aligner_name=Path(options.aligner).name,
+        aligner_fingerprint=digest_folder(folder),
+        gallery=gallery,
+        gallery_fingerprint=pieces_of([r for speech in gallery.speech.values() for r in speech]),
+    )
+
+
+def run_report(
+    tasks: Sequence[Task],
+    makers: Mapping[str, Maker],
+    measures: Sequence[str],
+    judges: Judges,
+    options: CommonOptions,
+    *,
+    kind: Literal["speech", "codec"],
+    name: str,
+    protocol: Mapping[str, Any],
+    remarks: Sequence[str] = (),
+    papers: Sequence[Mapping[str, Any]] = (),
+) -> int:
+    """Evaluate, write the report with its pages, and print what is in it.
+
+    Returns:
+        1 where anything failed, 0 elsewhere.
+    """
+    built, fingerprints = build_measures(measures, judges)
+    outcome: Outcome = evaluate(
+        tasks,
+        makers,
+        built,
+        options.out,
+        processes=options.processes,
+        fingerprints=fingerprints,
+        seed=options.seed,
+    )
+    report = Report(
+        kind=kind,
+        name=name,
+        version=version("parlando"),
+        protocol=protocol,
+        seed=options.seed,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=shlex.join(["parlando", *sys.argv[1:]]),
+        judges={m.name: "; ".join(dict.fromkeys(q.judge for q in m.quantities)) for m in built},
+        remarks=(*remarks, *outcome.remarks),
+        rows=outcome.rows,
+        figures=outcome.figures,
+        papers=tuple(papers),
+        cost=outcome.cost,
+        folder=options.out,
+    )
+    write_report(report)
+    _tell(report)
+    return 1 if report.failed else 0
+
+
+def _tell(report: Report) -> None:
+    """Print the figures over all utterances, what failed, and where the pages are."""
+    from rich.table import Table
+
+    console = Console()
+    table = Table("measure", "value", "95 % interval", "people", "chance", "n")
+    for figure in report.figures:
+        if not figure.condition:
+            table.add_row(*_cells(figure))
+    console.print(f"{report.name}: {report.protocol['title']}, {len(report.rows)} utterances")
+    console.print(table)
+    for remark in report.remarks:
+        console.print(f"remark: {remark}", markup=False, soft_wrap=True)
+    if report.failed:
+        row = report.failed[0]
+        part, why = next(iter(row.failures.items()))
+        console.print(
+            f"{len(report.failed)} of {len(report.rows)} utterances failed in part or whole, such "
+            f"as {row.trial.id} ({part}: {why})",
+            markup=False,
+            soft_wrap=True,
+        )
+    console.print(f"{report.folder}: report.json", markup=False, soft_wrap=True)
+
+
+def _cells(figure: Figure) -> list[str]:
+    quantity = figure.quantity
+    scale = 100.0 if quantity.unit == "%" else 1.0
+
+    def told(value: float | None) -> str:
+        return "" if value is None else f"{scale * value:.4g}"
+
+    interval = "" if figure.low is None else f"{told(figure.low)} to {told(figure.high)}"
+    title = f"{quantity.title} ({quantity.unit})" if quantity.unit else quantity.title
+    value = told(figure.value)
+    return [title, value, interval, told(figure.human), told(figure.control), str(figure.count)]

@@ -1,0 +1,243 @@
+"""What makes the sounds that are judged: a system that speaks, a codec, or a folder of files."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from parlando.audio import waveform
+from parlando.contracts import AudioError, ConfigError
+from parlando.evaluation.measure import RATE_HZ, Trial
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Made:
+    """What came of one trial."""
+
+    samples: np.ndarray
+    """``(S,)`` float32."""
+    rate_hz: int
+    """Sampling rate."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """See ``Sample.details``."""
+
+
+class Maker(Protocol):
+    """Makes the output of a trial. It is sent to other processes: it loads at its first trial."""
+
+    name: str
+    """Of the system, the codec or the folder."""
+    fingerprint: str
+    """Changes with whatever the outputs depend on, other than the trial."""
+    synthetic: bool
+    """Whether the outputs are known to be no recordings."""
+
+    def make(self, trial: Trial, prompt: np.ndarray | None, reference: np.ndarray | None) -> Made:
+        """Make the output of a trial from its prompt and reference, ``(S,)`` at 16 kHz."""
+
+
+class SpeechMaker:
+    """Lets a system speak the trial's text in the voice of its prompt.
+
+    Args:
+        load: a picklable function that returns an object with ``speak(text, voice=(samples,
+            rate_hz), seed=…, progress=…, **options)``, such as ``parlando.speaking.Speaker``.
+        name: of the system.
+        fingerprint: of its weights.
+        options: of ``speak`` for every trial; a trial's own go before them.
+    """
+
+    synthetic = True
+
+    def __init__(
+        self,
+        load: Callable[[], Any],
+        *,
+        name: str,
+        fingerprint: str = "",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.options = dict(options or {})
+        self.fingerprint = f"{name} {fingerprint} {sorted(self.options.items())}"
+        self._load = load
+        self._speaker: Any = None
+
+    def make(self, trial: Trial, prompt: np.ndarray | None, reference: np.ndarray | None) -> Made:
+        """Speak; ``details`` tell symbols and durations, and what it cost."""
+        if trial.text is None:
+            raise ConfigError(f"trial {trial.id} has no text to speak")
+        if self._speaker is None:
+            self._speaker = self._load()
+        heard: list[float] = []
+        started = time.perf_counter()
+        speech = self._speaker.speak(
+            trial.text,
+            voice=None if prompt is None else (prompt, RATE_HZ),
+            seed=trial.seed,
+            progress=lambda _done, _total: heard.append(time.perf_counter() - started),
+            **{**self.options, **trial.options},
+        )
+        wall_seconds = time.perf_counter() - started
+        details = {
+            "rate_hz": speech.rate_hz,
+            "wall_seconds": wall_seconds,
+            "first_audio_seconds": heard[0] if heard else wall_seconds,
+            "peak_memory_bytes": _peak_memory_bytes(),
+            "parameters": _parameters(self._speaker),
+            "options": {**self.options, **trial.options},
+        }
+        if getattr(speech, "phonemes", None):
+            details["symbols"] = list(speech.phonemes)
+            details["durations_frames"] = [int(n) for n in speech.durations_frames]
+            details["hop_samples"] = speech.hop_samples
+        return Made(samples=speech.samples, rate_hz=speech.rate_hz, details=details)
+
+
+class CodecMaker:
+    """Lets a codec code the trial's reference, with ``options["levels"]`` of its levels.
+
+    Args:
+        load: a picklable function that returns a codec of 16 kHz.
+        name: of the codec.
+        fingerprint: of its weights.
+    """
+
+    synthetic = True
+
+    def __init__(self, load: Callable[[], Any], *, name: str, fingerprint: str = "") -> None:
+        self.name = name
+        self.fingerprint = f"{name} {fingerprint}"
+        self._load = load
+        self._codec: Any = None
+
+    def make(self, trial: Trial, prompt: np.ndarray | None, reference: np.ndarray | None) -> Made:
+        """Code and decode; ``details`` hold the codes."""
+        import torch
+
+        if reference is None:
+            raise ConfigError(f"trial {trial.id} has no recording to code")
+        if self._codec is None:
+            self._codec = self._load()
+        codec = self._codec
+        check_codec_rate(codec, self.name)
+        started = time.perf_counter()
+        padded = np.pad(reference, (0, -len(reference) % codec.hop_samples))
+        with torch.inference_mode():
+            codes = codec.encode(torch.from_numpy(padded)[None])
+            levels = trial.options.get("levels", codes.shape[1])
+            if not 1 <= levels <= codes.shape[1]:
+                raise ConfigError(f"{levels} levels; {self.name} has 1 to {codes.shape[1]}")
+            codes = codes[:, :levels]
+            decoded = codec.decode(codec.embed(codes))[0].cpu().numpy()
+        return Made(
+            # As long as what went in, so that measures compare sample with sample.
+            samples=decoded[: len(reference)],
+            rate_hz=codec.rate_hz,
+            details={
+                "rate_hz": codec.rate_hz,
+                "hop_samples": codec.hop_samples,
+                "wall_seconds": time.perf_counter() - started,
+                "peak_memory_bytes": _peak_memory_bytes(),
+                "parameters": _parameters(codec),
+                "codes": codes[0].cpu().tolist(),
+                "codebook_size": int(codec.quantizer.codebooks.shape[1]),
+            },
+        )
+
+
+class FilesMaker:
+    """Takes what another system made, a sound file for each trial.
+
+    Args:
+        paths: file of each trial, by its id.
+        name: of the folder.
+    """
+
+    synthetic = False
+
+    def __init__(self, paths: Mapping[str, Path], *, name: str) -> None:
+        self.name = name
+        self.paths = dict(paths)
+        stamps = {key: file_stamp(path) for key, path in self.paths.items()}
+        self.fingerprint = f"{name} {stamps}"
+
+    def make(self, trial: Trial, prompt: np.ndarray | None, reference: np.ndarray | None) -> Made:
+        """Read the trial's file."""
+        if trial.id not in self.paths:
+            raise AudioError(f"{self.name}: holds no recording for {trial.id}")
+        sound = waveform.load(self.paths[trial.id], RATE_HZ)
+        return Made(samples=sound.samples, rate_hz=RATE_HZ)
+
+
+def check_codec_rate(codec: Any, name: str) -> None:
+    """Refuse a codec of a rate other than the one at which everything is judged.
+
+    Raises:
+        AudioError: it works at another rate.
+    """
+    if codec.rate_hz != RATE_HZ:
+        raise AudioError(
+            f"{name} works at {codec.rate_hz} Hz, the command codes {RATE_HZ} Hz; code the "
+            "recordings yourself and give the results with --wavs"
+        )
+
+
+def file_stamp(path: Path) -> str:
+    """Tell a file's size and time of change: together with its path, what it holds.
+
+    Raises:
+        AudioError: there is no such file.
+    """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror}); give its place") from error
+    return f"{path} {state.st_size} {state.st_mtime_ns}"
+
+
+def digest_folder(folder: Path) -> str:
+    """Digest the files of a release or checkpoint, so that other weights are measured anew."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in (".json", ".safetensors"):
+            digest.update(path.relative_to(folder).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _parameters(model: Any) -> int:
+    """Count the numbers of a network, and of those a speaker is made of; shared ones once."""
+    import torch
+
+    seen: set[int] = set()
+    counted: dict[int, int] = {}
+
+    def walk(thing: Any, depth: int) -> None:
+        if id(thing) in seen or depth > 2:
+            return
+        seen.add(id(thing))
+        if isinstance(thing, torch.nn.Module):
+            counted.update({id(p): p.numel() for p in thing.parameters()})
+        elif hasattr(thing, "__dict__"):
+            for inner in vars(thing).values():
+                walk(inner, depth + 1)
+
+    walk(model, 0)
+    return sum(counted.values())
+
+
+def _peak_memory_bytes() -> int | None:
+    """Tell the most memory that this process ever had; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
