@@ -2,12 +2,8 @@ import numpy as np
 import pytest
 
 from parlando.contracts import AudioError
-from parlando.evaluation.similarity import (
-    ResemblyzerEncoder,
-    cosine,
-    halves_similarity,
-    rank_one,
-)
+from parlando.evaluation.similarity import cosine, drift_of, halves_similarity, rank_one
+from parlando.evaluation.speaker_encoders import ResemblyzerEncoder
 
 
 def vowel(f0_hz, formants_hz, seconds=2.0, rate_hz=16_000):
@@ -68,3 +64,8 @@ def test_resemblyzer_finds_a_voice_like_itself_and_not_like_another(encoder):
 def test_silence_has_no_voice(encoder):
     with pytest.raises(AudioError, match="no voice"):
         encoder.embed(np.zeros(16_000, dtype=np.float32), 16_000)
+
+
+def test_drift_is_the_slope_per_minute():
+    assert drift_of([0.9, 0.8, 0.7, 0.6], window_seconds=20.0) == pytest.approx(-0.3)
+    assert drift_of([0.5, 0.5, 0.5]) == pytest.approx(0.0)

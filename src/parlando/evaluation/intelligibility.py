@@ -252,8 +252,9 @@ class Intelligibility:
     name = "intelligibility"
 
     def __init__(self, recognizer: str | Callable[[], Recognizer] = "pocketsphinx") -> None:
-        named = isinstance(recognizer, str)
-        self.recognizer = load_recognizer(recognizer) if named else recognizer()
+        self.recognizer = (
+            load_recognizer(recognizer) if isinstance(recognizer, str) else recognizer()
+        )
         edits = ("substitution", "deletion", "insertion")
         self.quantities = error_quantities(
             {
