@@ -84,9 +84,11 @@ class TextList:
     """File without its ending, also the label ``text`` of its trials."""
     noise_db: tuple[float, ...] = ()
     """Signal-to-noise ratios of the prompt, each a condition beside the clean one."""
+    joined: bool = False
+    """Whether the whole list is one text, spoken at once."""
 
     def read(self) -> list[str]:
-        """Read one sentence a line.
+        """Read one sentence a line, or all as one.
 
         Raises:
             ConfigError: there is no such list.
@@ -94,7 +96,8 @@ class TextList:
         path = _TEXTS / f"{self.name}.txt"
         check_names([self.name], (found.stem for found in _TEXTS.glob("*.txt")), "evaluation/texts")
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [line.strip() for line in lines if line.strip()]
+        sentences = [line.strip() for line in lines if line.strip()]
+        return [" ".join(sentences)] if self.joined else sentences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +155,14 @@ class Protocol:
         for seconds in self.prompts.seconds:
             if seconds <= 0.0:
                 raise ConfigError(f"{where}: prompts of {seconds:g} s; give a length above 0")
-        if self.prompts.rule == "prefix" and (self.texts or len(self.prompts.seconds) != 1):
+        if self.prompts.rule == "prefix" and len(self.prompts.seconds) != 1:
             raise ConfigError(
                 f"{where}: the rule 'prefix' continues recordings after one length; give one value "
-                "in prompts.seconds and no texts"
+                "in prompts.seconds"
+            )
+        if self.texts and self.prompts.rule != "enrolment":
+            raise ConfigError(
+                f"{where}: nobody says the texts in a corpus; give prompts.rule = 'enrolment'"
             )
         if any(steps < 1 for steps in self.steps):
             raise ConfigError(f"{where}: steps are counted from 1, got {min(self.steps)}")
@@ -165,6 +172,18 @@ class Protocol:
         """Whether it runs on a corpus only: sentences that come with Parlando can be spoken in the
         voice that comes with it."""
         return self.data.layout != "generated" and not self.texts
+
+    def trained(self, weights: Mapping[str, str]) -> list[tuple[Variant, str | None]]:
+        """Say of every variant where its weights are; None: it is not trained, and stays empty.
+
+        Args:
+            weights: names of variants to names or folders of systems.
+
+        Raises:
+            ConfigError: there is no such variant.
+        """
+        check_names(weights, (variant.name for variant in self.variants), f"protocol {self.name}")
+        return [(variant, weights.get(variant.name)) for variant in self.variants]
 
     def lines(self) -> Iterator[str]:
         """Say everything that a reader of a number has to know, one point a line."""
