@@ -19,8 +19,10 @@ from parlando.evaluation.contours import (
     stress_contrast,
     warped_frames,
 )
-from parlando.evaluation.measure import Sample, Trial
+from parlando.evaluation.measure import Recording, Sample, Trial
 from parlando.evaluation.prosody import Prosody
+from parlando.evaluation.sounds import read_recording
+from parlando.registry import example_prompt, load_aligner
 
 SYMBOLS = ("m", "ˈæ", "s", "ə", "n", "ˈiː", "l", "ɪ")
 PITCH = (110, 150, 0, 120, 130, 160, 100, 115)
@@ -264,3 +266,16 @@ def test_the_measure_can_be_sent_to_a_process_and_loads_nothing_before():
     copy = pickle.loads(pickle.dumps(Prosody(functools.partial(StepAligner))))
     assert copy.judge(sample(reading(MINE), prompt=reading(MINE))).values
     assert copy.conclude([]) == []
+
+
+def test_the_released_aligner_finds_no_difference_between_equal_recordings():
+    speech = read_recording(Recording(path=example_prompt()))
+    one = sample(speech, reference=speech, prompt=speech, details={}, text=None)
+    judgement = Prosody(load_aligner).judge(one)
+    assert judgement.notes["phones"] > 20
+    for key in ("pitch_mean_prompt", "duration_kurtosis_reference", "duration_rmse", "pitch_rmse"):
+        assert judgement.values[key][0] == 0.0
+    for key in ("pitch_correlation", "duration_correlation", "contour_correlation"):
+        top, bottom = judgement.values[key]
+        assert top == pytest.approx(bottom)
+        assert bottom > 10

@@ -155,13 +155,13 @@ def likeness(output: Reading, reference: Reading) -> dict[str, tuple[float, floa
     ours, others = ours[inside], others[inside]
     hertz = output.hertz[ours], reference.hertz[others]
     energy = output.energy_db[ours], reference.energy_db[others]
-    contour = [12.0 * np.log2(np.where(side > 0.0, side, np.nan)) for side in hertz]
+    first, second = (12.0 * np.log2(np.where(side > 0.0, side, np.nan)) for side in hertz)
     weighted = {
         "pitch_correlation": (correlation(output.pitch, reference.pitch, _STEADY_HZ), voiced),
         "pitch_rmse": (root_mean_square_error(output.pitch, reference.pitch), voiced),
         "duration_correlation": (correlation(mine, theirs), phones),
         "duration_rmse": (root_mean_square_error(mine, theirs), phones),
-        "contour_correlation": (correlation(*contour, _STEADY_SEMITONES), voiced),
+        "contour_correlation": (correlation(first, second, _STEADY_SEMITONES), voiced),
         "energy_correlation": (correlation(*energy, _STEADY_DB), phones),
     }
     found = {
