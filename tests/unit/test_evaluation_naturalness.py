@@ -67,7 +67,7 @@ def test_dnsmos_hears_noise_as_its_package_does() -> None:
         scores = [one[name] for one in found]
         assert scores == sorted(scores, reverse=True), name
         assert scores[0] - scores[-1] > 0.2, name
-    theirs = package.run(voice, 16_000)
+    theirs = package.run(np.tile(voice, 5)[:144_160], 16_000)
     assert found[0] == pytest.approx({name: theirs[f"{name}_mos"] for name in found[0]}, abs=1e-4)
 
 

@@ -21,6 +21,7 @@ from parlando.evaluation.sounds import check_audible
 UTMOS_VARIABLE = "PARLANDO_UTMOS"
 """Environment variable that names the UTMOS checkpoint."""
 
+_WINDOW_SAMPLES = 144_160
 _DNSMOS_JUDGE = "DNSMOS (package speechmos), sounds as they are, clipped at full scale"
 _DNSMOS = {
     "ovrl": "DNSMOS P.835 overall: a measure of noise and distortion, no judge of naturalness",
@@ -103,7 +104,8 @@ def dnsmos(samples: np.ndarray) -> Mapping[str, float]:
     """Predict how noisy and distorted speech is.
 
     Source: Reddy et al., "DNSMOS P.835", 2022, and "DNSMOS", 2021 (P.808). Windows of 9.01 s in
-    steps of 1 s are averaged; shorter sound is repeated until it fills one.
+    steps of 1 s are averaged. Deviation: shorter sound is repeated to fill one window; the package
+    doubles it until it is long enough, and judges the same seconds in up to nine windows.
 
     Args:
         samples: ``(S,)`` at 16 kHz.
@@ -116,7 +118,8 @@ def dnsmos(samples: np.ndarray) -> Mapping[str, float]:
         ConfigError: ``speechmos`` is not installed.
     """
     check_audible(samples, "the sound")
-    found = _dnsmos_networks()(np.clip(samples, -1.0, 1.0).astype(np.float32), RATE_HZ, False)
+    filled = np.resize(samples, max(len(samples), _WINDOW_SAMPLES))
+    found = _dnsmos_networks()(np.clip(filled, -1.0, 1.0).astype(np.float32), RATE_HZ, False)
     return {name: float(found[f"{name}_mos"]) for name in _DNSMOS}
 
 
