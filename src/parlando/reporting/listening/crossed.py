@@ -1,6 +1,5 @@
 """Statistics of ratings where every rater hears the same sounds: rater by sound, with gaps."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,15 +84,9 @@ def krippendorff_alpha(scores: np.ndarray) -> float | None:
     if not units:
         return None
     pooled = np.concatenate(units)
-    expected = _squared_differences(pooled) / (len(pooled) - 1)
+    # The mean squared difference of two of several values is twice their variance.
+    expected = pooled.var(ddof=1)
     if expected == 0:
         return None
-    observed = sum(_squared_differences(unit) / (len(unit) - 1) for unit in units)
+    observed = sum(len(unit) * unit.var(ddof=1) for unit in units) / len(pooled)
     return float(1.0 - observed / expected)
-
-
-def _squared_differences(values: Sequence[float] | np.ndarray) -> float:
-    """Sum the squared differences of all ordered pairs, over the number of values."""
-    array = np.asarray(values, dtype=np.float64)
-    # Σ_ij (x_i - x_j)² / n = 2 Σ (x_i - mean)²
-    return float(2.0 * np.square(array - array.mean()).sum())

@@ -59,12 +59,9 @@ const smos = {
   step: (scores, row, by) => [0, scores[0] === null ? 3 : clamp(scores[0] + Math.sign(by) / 2, 1, 5)],
   digit: (scores, row, digit) => (digit >= 1 && digit <= 5 ? [0, digit] : null),
   draw: (scores, rate) =>
-    make("div", {}, [
-      scaleOf([1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5], (value) => [make("b", {}, String(value))],
-        scores, rate, "halves"),
-      make("div", { class: "anchors" }, LIKENESS.map((text, place) =>
-        make("span", {}, [make("b", {}, String(place + 1)), text]))),
-    ]),
+    scaleOf([1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5], (value) => [
+      make("b", {}, String(value)), LIKENESS[value - 1] ?? "",
+    ], scores, rate, "halves"),
 };
 
 const BANDS = ["bad", "poor", "fair", "good", "excellent"];
