@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from parlando.contracts import ConfigError
@@ -18,8 +19,12 @@ class Judges:
 
     recogniser: str = "pocketsphinx"
     """Name of the recogniser of words."""
+    recogniser_model: str | None = None
+    """Folder of its weights, or a name on the hub; None takes what the papers took."""
     encoder: str = "resemblyzer"
     """Name of the speaker encoder."""
+    encoder_model: str | None = None
+    """Folder of its weights, or a name on the hub; None takes the usual ones."""
     aligner: "Callable[[], Aligner] | None" = None
     """Loads the aligner, which is the recogniser of phones too."""
     aligner_name: str = ""
@@ -56,8 +61,9 @@ def _aligner(judges: Judges) -> "Callable[[], Aligner]":
 
 def _intelligibility(judges: Judges) -> Measure:
     from parlando.evaluation.intelligibility import Intelligibility
+    from parlando.evaluation.recognizers import load_recognizer
 
-    return Intelligibility(judges.recogniser)
+    return Intelligibility(partial(load_recognizer, judges.recogniser, judges.recogniser_model))
 
 
 def _phones(judges: Judges) -> Measure:
@@ -78,9 +84,23 @@ def _distance(judges: Judges) -> Measure:
     return Distance()
 
 
+def _codec(judges: Judges) -> Measure:
+    from parlando.evaluation.codec_use import CodecUse
+
+    return CodecUse()
+
+
+def _naturalness(judges: Judges) -> Measure:
+    from parlando.evaluation.naturalness import Naturalness
+
+    return Naturalness()
+
+
 _BUILDERS: Mapping[str, Callable[[Judges], Measure]] = {
     "intelligibility": _intelligibility,
     "phones": _phones,
     "prosody": _prosody,
     "distance": _distance,
+    "codec": _codec,
+    "naturalness": _naturalness,
 }

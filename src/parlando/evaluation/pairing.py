@@ -69,6 +69,32 @@ def paired(
     return tuple(remarks)
 
 
+def outputs_of(
+    files: Mapping[str, Path], trials: Sequence[Trial], where: Path
+) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Find the output of each trial: named by its id, or by the recording whose text it speaks.
+
+    Args:
+        files: sound files by name.
+        trials: what was asked for.
+        where: the folder of the files.
+
+    Returns:
+        file of each trial that has one, by its id, and remarks for the report.
+
+    Raises:
+        ConfigError: there is none for any trial.
+    """
+    ids = {trial.id: trial.id for trial in trials}
+    stems = [trial.reference.path.stem for trial in trials if trial.reference is not None]
+    if len(set(stems)) == len(trials):
+        # Only where a recording means one trial: under several conditions it would mean all.
+        ids = dict(zip(stems, ids, strict=True)) | ids
+    found = {ids[name]: path for name, path in files.items() if name in ids}
+    unknown = {name: path for name, path in files.items() if name not in ids}
+    return found, paired({**found, **unknown}, [trial.id for trial in trials], where, "trials")
+
+
 def check_rates(paths: Sequence[Path]) -> tuple[str, ...]:
     """Refuse sound of less than 16 kHz, and say which is converted to it.
 

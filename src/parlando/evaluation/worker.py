@@ -65,9 +65,7 @@ class Worker:
             ParlandoError: the trial cannot be made.
         """
         trial, maker = task.trial, self._makers[task.maker]
-        prompt = read_joined(trial.prompt) if trial.prompt else None
-        if prompt is not None and trial.noise_db is not None:
-            prompt = add_noise(prompt, trial.noise_db, trial.seed)
+        prompt = prompt_of(trial)
         reference = None if trial.reference is None else read_recording(trial.reference)
         started = time.perf_counter()
         made = maker.make(trial, prompt, reference)
@@ -114,6 +112,18 @@ class Worker:
     def _load(self, trial: Trial, part: Part) -> np.ndarray | None:
         path = audio_path(self._folder, trial.id, part)
         return waveform.load(path, RATE_HZ).samples if path.exists() else None
+
+
+def prompt_of(trial: Trial) -> np.ndarray | None:
+    """Read a trial's prompt as it is given to the system: ``(S,)`` at 16 kHz, noise included.
+
+    Raises:
+        AudioError: a piece cannot be read.
+    """
+    if not trial.prompt:
+        return None
+    prompt = read_joined(trial.prompt)
+    return prompt if trial.noise_db is None else add_noise(prompt, trial.noise_db, trial.seed)
 
 
 def _judged(measure: Measure, sample: Sample, key: str) -> dict[str, Any]:

@@ -1,21 +1,39 @@
 """``parlando evaluate``: measure speech and codecs, compare reports, hold listening tests."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from parlando.cli.evaluate.codec import CodecOptions, run_codec
 from parlando.cli.evaluate.compare import CompareOptions, run_compare
+from parlando.cli.evaluate.listen import (
+    ListenOptions,
+    ListenResultsOptions,
+    run_listen,
+    run_listen_results,
+)
+from parlando.cli.evaluate.speech import SpeechOptions, run_speech
 
 Options = (
-    Annotated[CodecOptions, tyro.conf.subcommand("codec")]
+    Annotated[SpeechOptions, tyro.conf.subcommand("speech")]
+    | Annotated[CodecOptions, tyro.conf.subcommand("codec")]
     | Annotated[CompareOptions, tyro.conf.subcommand("compare")]
+    | Annotated[ListenOptions, tyro.conf.subcommand("listen")]
+    | Annotated[ListenResultsOptions, tyro.conf.subcommand("listen-results")]
 )
 """One of the subcommands."""
 
-_RUN = {CodecOptions: run_codec, CompareOptions: run_compare}
 
-
-def run(options: "CodecOptions | CompareOptions") -> int | None:
+def run(options: Any) -> int | None:
     """Run the subcommand whose options these are, and return its exit status."""
-    return _RUN[type(options)](options)  # type: ignore[operator]
+    match options:
+        case SpeechOptions():
+            return run_speech(options)
+        case CodecOptions():
+            return run_codec(options)
+        case CompareOptions():
+            return run_compare(options)
+        case ListenOptions():
+            return run_listen(options)
+        case _:
+            return run_listen_results(options)

@@ -21,7 +21,7 @@ from parlando.evaluation.pairing import (
 )
 from parlando.evaluation.worker import Task
 
-MEASURES = ("distance",)
+MEASURES = ("distance", "codec")
 """What is measured by default."""
 PROTOCOL = {
     "name": "codec",

@@ -45,8 +45,12 @@ class CommonOptions:
     """Processes with one thread each; the numbers do not depend on it."""
     recogniser: Literal["pocketsphinx", "hubert", "whisper"] = "pocketsphinx"
     """Recogniser of words; ``pocketsphinx`` works offline, ``hubert`` is that of the papers."""
+    recogniser_model: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
+    """Folder of weights for hubert or whisper, or a name on the hub."""
     encoder: Literal["resemblyzer", "wavlm"] = "resemblyzer"
     """Speaker encoder; ``resemblyzer`` works offline, ``wavlm`` is that of the papers."""
+    encoder_model: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
+    """Folder of weights for wavlm, or a name on the hub."""
     aligner: str = "aligner-small"
     """Name or folder of the aligner, which also recognises phones."""
     device: str = "cpu"
@@ -79,7 +83,9 @@ def judges_of(options: CommonOptions, gallery: Gallery | None = None) -> Judges:
     folder = release_folder(options.aligner, "aligner")
     return Judges(
         recogniser=options.recogniser,
+        recogniser_model=options.recogniser_model,
         encoder=options.encoder,
+        encoder_model=options.encoder_model,
         aligner=partial(load_aligner, options.aligner),
         aligner_name=Path(options.aligner).name,
         aligner_fingerprint=digest_folder(folder),

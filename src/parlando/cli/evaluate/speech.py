@@ -1,0 +1,202 @@
+"""``parlando evaluate speech``: how well a system, or a folder of its outputs, speaks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from parlando.cli.evaluate.running import CommonOptions, judges_of, run_report
+from parlando.contracts import ConfigError
+from parlando.evaluation.makers import FilesMaker, Maker, SpeechMaker, digest_folder
+from parlando.evaluation.measure import Trial
+from parlando.evaluation.pairing import check_rates, outputs_of, sound_files
+from parlando.evaluation.protocol import Protocol, read_protocol
+from parlando.evaluation.selection import Selection, select
+from parlando.evaluation.worker import Task
+from parlando.recipes import to_mapping
+
+Kind = Literal[
+    "jsonl", "lhotse", "libritts", "librispeech", "librilight", "vctk", "ljspeech", "mls", "ravdess"
+]
+_SPEAK = ("steps", "solver", "speed", "guidance", "temperature")
+"""Options that go on to ``speak``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechOptions(CommonOptions):
+    """Let a system speak what a protocol asks for, and measure it."""
+
+    protocol: str = "bundled"
+    """Name of a protocol, or a TOML file; ``bundled`` needs no data and says nothing of people."""
+    system: tuple[str, ...] = ()
+    """Name of a released system, or the folder of a trained one. Several, as LABEL=NAME, come into
+    one report side by side: the variants of an ablation, the sizes of a scaling table."""
+    wavs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """What any system spoke: files named by the ids of the trials, or by the recordings whose text
+    they speak."""
+    data: tuple[Kind, Path] | None = None
+    """Kind and place of the corpus, as for ``parlando prepare --corpus``."""
+    plan: bool = False
+    """Only write what is to be spoken: trials.json, and the prompts' sounds in ``audio``."""
+    steps: int | None = None
+    """Steps of the sampler; by default the system's own."""
+    solver: str | None = None
+    """Solver of the sampler; by default the system's own."""
+    speed: float | None = None
+    """Speaking rate; by default 1."""
+    guidance: float | None = None
+    """Strength of guidance; by default the system's own."""
+    temperature: float | None = None
+    """Standard deviation of the initial noise; by default the system's own."""
+
+    def __post_init__(self) -> None:
+        """Check what no type can say."""
+        super().__post_init__()
+        if not self.plan and bool(self.system) == (self.wavs is not None):
+            raise ConfigError("give --system NAME or --wavs DIR, one of them")
+
+
+def run_speech(options: SpeechOptions) -> int:
+    """Speak, judge and report.
+
+    Returns:
+        1 where anything failed, 0 elsewhere.
+
+    Raises:
+        ParlandoError: the data, a system or a judge is not usable.
+    """
+    protocol = read_protocol(options.protocol)
+    selection = _selection(protocol, options)
+    if options.plan:
+        return _write_plan(selection, options.out)
+    judges = judges_of(options, selection.gallery)
+    remarks: tuple[str, ...]
+    if options.wavs is not None:
+        makers, tasks, remarks = _of_files(options.wavs, selection.trials)
+    else:
+        makers, tasks, remarks = _of_systems(protocol, selection.trials, options)
+    return run_report(
+        tasks,
+        makers,
+        options.measures or protocol.measures,
+        judges,
+        options,
+        kind="speech",
+        name=" + ".join(dict.fromkeys(maker.name for maker in makers.values())),
+        protocol=to_mapping(protocol),
+        remarks=(*selection.remarks, *remarks),
+    )
+
+
+def _selection(protocol: Protocol, options: SpeechOptions) -> Selection:
+    from parlando.evaluation.material import read_utterances
+
+    kind, path = options.data or ("jsonl", None)
+    work = options.out / "generated"
+    recordings = read_utterances(protocol, path, kind=kind, work=work)
+    return select(protocol, recordings, options.seed, options.limit)
+
+
+def _write_plan(selection: Selection, folder: Path) -> int:
+    """Write the list of trials and the prompts as they are to be given."""
+    from parlando.audio.waveform import save
+    from parlando.data.store import replace_file
+    from parlando.evaluation.measure import RATE_HZ
+    from parlando.evaluation.records import audio_path
+    from parlando.evaluation.worker import prompt_of
+
+    (folder / "audio").mkdir(parents=True, exist_ok=True)
+    for trial in selection.trials:
+        prompt = prompt_of(trial)
+        if prompt is not None:
+            save(audio_path(folder, trial.id, "prompt"), prompt, RATE_HZ)
+    text = selection.to_json()
+    replace_file(folder / "trials.json", lambda path: _write_text(path, text))
+    print(
+        f"{folder}: trials.json, {len(selection.trials)} trials; speak each into ID.wav and judge "
+        "the folder with --wavs"
+    )
+    return 0
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+Parts = tuple[dict[str, Maker], list[Task], tuple[str, ...]]
+
+
+def _of_files(folder: Path, trials: Sequence[Trial]) -> Parts:
+    paths, remarks = outputs_of(sound_files(folder), trials, folder)
+    remarks += check_rates(list(paths.values()))
+    maker = FilesMaker(paths, name=folder.resolve().name)
+    return {"files": maker}, [Task(trial=trial, maker="files") for trial in trials], remarks
+
+
+def _of_systems(protocol: Protocol, trials: Sequence[Trial], options: SpeechOptions) -> Parts:
+    """Let every system speak every trial; where there are several, each is a condition."""
+    given = {name: getattr(options, name) for name in _SPEAK}
+    speaking = {name: value for name, value in given.items() if value is not None}
+    places = _labelled(options.system, protocol)
+    makers: dict[str, Maker] = {
+        label: _system(place, options.device, speaking) for label, place in places.items()
+    }
+    known = [variant.name for variant in protocol.variants]
+    remarks = tuple(
+        f"variant {variant.name} ({variant.title}): not trained, no numbers"
+        for variant in protocol.variants
+        if variant.name not in places
+    )
+    if len(places) == 1 and not known:
+        return makers, [Task(trial=trial, maker=next(iter(makers))) for trial in trials], remarks
+    label_name = "variant" if known else "system"
+    tasks = [
+        Task(
+            trial=replace(
+                trial, id=f"{trial.id}@{label}", labels={**trial.labels, label_name: label}
+            ),
+            maker=label,
+        )
+        for label in places
+        for trial in trials
+    ]
+    return makers, tasks, remarks
+
+
+def _labelled(given: Sequence[str], protocol: Protocol) -> dict[str, str]:
+    """Read LABEL=NAME; without a label a system is called by its own name, or in an ablation by
+    that of the variant without changes."""
+    whole = next((variant.name for variant in protocol.variants if not variant.changes), None)
+    places: dict[str, str] = {}
+    for word in given:
+        label, separator, place = word.partition("=")
+        if not separator:
+            label, place = whole or Path(word).name, word
+        if label in places:
+            raise ConfigError(f"two systems are called '{label}'; name them LABEL=NAME")
+        places[label] = place
+    known = [variant.name for variant in protocol.variants]
+    if known and (others := [label for label in places if label not in known]):
+        raise ConfigError(
+            f"protocol {protocol.name} has no variant '{others[0]}'; "
+            f"give --system VARIANT=FOLDER with {', '.join(known)}"
+        )
+    return places
+
+
+def _system(place: str, device: str, options: Mapping[str, Any]) -> SpeechMaker:
+    """Load a system once, so that what is wrong with it is told before anything is spoken."""
+    from parlando.registry import load, release_folder
+    from parlando.speaking import speak_options
+
+    speak_options(dict(options))
+    speaker = load(place, device)
+    return SpeechMaker(
+        partial(load, place, device),
+        name=speaker.name,
+        fingerprint=digest_folder(release_folder(place)),
+        options=options,
+    )
