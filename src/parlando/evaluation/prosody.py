@@ -167,7 +167,7 @@ def likeness(output: Reading, reference: Reading) -> dict[str, tuple[float, floa
     found = {
         key: (value * weight, weight)
         for key, (value, weight) in weighted.items()
-        if value is not None
+        if value is not None and weight > 0.0
     }
     if len(ours):
         unlike = float(np.sum((hertz[0] > 0.0) != (hertz[1] > 0.0)))
@@ -201,14 +201,21 @@ class Prosody:
 
     Args:
         load_aligner: picklable maker of the aligner and phone recogniser.
+        aligner_name: its name, on which the figures depend.
         trust_system: take what the system tells of its output; False aligns every output alike,
             which is the fair way to compare with systems or files that tell nothing.
     """
 
     name = "prosody"
 
-    def __init__(self, load_aligner: "Callable[[], Aligner]", *, trust_system: bool = True):
-        self.quantities = _quantities(trust_system)
+    def __init__(
+        self,
+        load_aligner: "Callable[[], Aligner]",
+        aligner_name: str = "an aligner",
+        *,
+        trust_system: bool = True,
+    ):
+        self.quantities = _quantities(aligner_name, trust_system)
         self._finder = PhoneFinder(load_aligner)
         self._trust_system = trust_system
 
@@ -266,9 +273,9 @@ def _keyed(differences: Mapping[str, float], side: str) -> dict[str, tuple[float
     return {f"{name}_{side}": (value, 1.0) for name, value in differences.items()}
 
 
-def _quantities(trust_system: bool) -> tuple[Quantity, ...]:
-    told = "told by the system, else aligned" if trust_system else "aligned"
-    judge = f"F0 by WORLD DIO and StoneMask, frames of 12.5 ms, phones {told}"
+def _quantities(aligner_name: str, trust_system: bool) -> tuple[Quantity, ...]:
+    told = "told by the system, else by" if trust_system else "by"
+    judge = f"F0 by WORLD DIO and StoneMask, frames of 12.5 ms, phones {told} {aligner_name}"
     manner = [
         Quantity(
             key=f"{name}_{side}",

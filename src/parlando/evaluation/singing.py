@@ -148,12 +148,13 @@ class Singing:
 
     Args:
         load_aligner: picklable maker of the phone recogniser.
+        aligner_name: its name, on which the lyric error depends.
     """
 
     name = "singing"
 
-    def __init__(self, load_aligner: "Callable[[], Aligner]"):
-        self.quantities = _quantities()
+    def __init__(self, load_aligner: "Callable[[], Aligner]", aligner_name: str = "an aligner"):
+        self.quantities = _quantities(aligner_name)
         self._finder = PhoneFinder(load_aligner)
 
     def judge(self, sample: Sample) -> Judgement:
@@ -285,8 +286,8 @@ def _told(sung: SungNote | None) -> Mapping[str, float] | None:
     }
 
 
-def _quantities() -> tuple[Quantity, ...]:
-    pitch, words = "F0 by WORLD DIO and StoneMask, frames of 5 ms", "Parlando's phone recogniser"
+def _quantities(aligner_name: str) -> tuple[Quantity, ...]:
+    pitch, words = "F0 by WORLD DIO and StoneMask, frames of 5 ms", f"phones by {aligner_name}"
     table: tuple[tuple[str, str, str, Better, str], ...] = (
         ("sung_pitch_error", "Pitch error of notes", "cents", "lower", pitch),
         ("sung_pitch_within", "Voiced frames within 50 cents", "%", "higher", pitch),
