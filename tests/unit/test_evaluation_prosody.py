@@ -229,8 +229,7 @@ def test_human_quantities_compare_reading_and_prompt():
 
 
 def test_told_durations_win_unless_the_aligner_is_asked_for():
-    told = {"symbols": ["_", *SYMBOLS, " "], "durations_frames": [32, *(FRAMES[::-1]), 32]}
-    told["symbols"][0] = " "
+    told = {"symbols": [" ", *SYMBOLS, " "], "durations_frames": [32, *FRAMES[::-1], 32]}
     one = sample(reading(MINE), reference=reading(MINE), details=told)
     trusting = Prosody(StepAligner).judge(one)
     aligning = Prosody(StepAligner, trust_system=False).judge(one)
@@ -238,10 +237,13 @@ def test_told_durations_win_unless_the_aligner_is_asked_for():
     assert trusting.values["duration_rmse"][0] > 8.0
     assert aligning.notes["durations"] == "aligned"
     assert aligning.values["duration_rmse"][0] == 0.0
-    assert (
-        Prosody(StepAligner).quantities[0].judge
-        != Prosody(StepAligner, trust_system=False).quantities[0].judge
-    )
+
+
+def test_the_judge_names_the_aligner_and_what_it_judges():
+    trusting = Prosody(StepAligner, "steps").quantities
+    aligning = Prosody(StepAligner, "steps", trust_system=False).quantities
+    assert all(quantity.judge.endswith("system, else by steps") for quantity in trusting)
+    assert all(quantity.judge.endswith("phones by steps") for quantity in aligning)
 
 
 def test_without_a_text_the_phones_are_heard():
