@@ -1,0 +1,250 @@
+"""What a report says, apart from how it looks: numbers as text, and tables of them."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parlando.evaluation.measure import Figure, Quantity, Row
+from parlando.evaluation.records import Report
+from parlando.reporting import pictures
+
+ARROWS = {"lower": "↓", "higher": "↑", None: ""}
+MISSING = "–"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One field of a table."""
+
+    text: str
+    """What it says."""
+    detail: str = ""
+    """Said smaller: an interval, a judge."""
+    strong: bool = False
+    """The best of its row."""
+    kind: str = ""
+    """``good`` or ``bad``: coloured on the page."""
+    picture: str = ""
+    """SVG: drawn on the page; columns that hold nothing else are left out in Markdown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows under columns; the first column names the row."""
+
+    caption: str
+    """What it shows."""
+    columns: tuple[str, ...]
+    """Their heads."""
+    rows: tuple[tuple[Cell, ...], ...]
+    """As many cells each as there are columns."""
+
+
+def shown(value: float, quantity: Quantity) -> float:
+    """Give a value in the unit that is shown: shares become percent."""
+    return 100.0 * value if quantity.unit == "%" else value
+
+
+def numbers(values: Sequence[float], quantity: Quantity) -> list[str]:
+    """Write values of one quantity with the same decimals, about three digits of the largest."""
+    scaled = [shown(value, quantity) for value in values]
+    largest = max((abs(value) for value in scaled), default=0.0)
+    decimals = next((d for limit, d in ((100, 0), (10, 1), (1, 2)) if largest >= limit), 3)
+    if quantity.unit == "%":
+        decimals = min(decimals + 1, 2)
+    return [f"{value:.{decimals}f}".replace("-", "−") for value in scaled]
+
+
+def number(value: float | None, quantity: Quantity) -> str:
+    """Write one value, or a dash where there is none."""
+    return MISSING if value is None else numbers([value], quantity)[0]
+
+
+def with_interval(
+    value: float, low: float | None, high: float | None, quantity: Quantity
+) -> tuple[str, str]:
+    """Write a value and its interval with the same decimals."""
+    if low is None or high is None:
+        return number(value, quantity), ""
+    text, *ends = numbers([value, low, high], quantity)
+    return text, f"[{ends[0]}, {ends[1]}]"
+
+
+def head(quantity: Quantity) -> str:
+    """Name a quantity with its unit and an arrow to where it is better."""
+    unit = f" ({quantity.unit})" if quantity.unit else ""
+    return f"{quantity.title}{unit} {ARROWS[quantity.better]}".strip()
+
+
+def ratio(row: Row, key: str) -> float | None:
+    """Give the value of one utterance, or None where it was not measured."""
+    top, bottom = row.values.get(key, (0.0, 0.0))
+    return top / bottom if bottom > 0 else None
+
+
+def main_quantities(report: Report) -> list[Quantity]:
+    """List the quantities of a report, without those that only are the levels of others."""
+    found = report.quantities()
+    levels = {key for each in found.values() for key in (each.human, each.control)}
+    return [quantity for key, quantity in found.items() if key not in levels]
+
+
+def per_utterance(report: Report) -> list[Quantity]:
+    """List the main quantities that single utterances have, those with a better end first."""
+    keys = {key for row in report.rows for key in row.values}
+    found = [quantity for quantity in main_quantities(report) if quantity.key in keys]
+    return sorted(found, key=lambda quantity: quantity.better is None)
+
+
+def worst_first(report: Report, quantity: Quantity) -> list[Row]:
+    """Sort rows: those without sound, then the worst, then those that were not measured."""
+
+    def place(row: Row) -> tuple[int, float]:
+        value = ratio(row, quantity.key)
+        if "output" in row.failures:
+            return 0, 0.0
+        if value is None:
+            return 2, 0.0
+        return 1, value if quantity.better == "higher" else -value
+
+    return sorted(report.rows, key=place)
+
+
+def worst_ids(report: Report, quantity: Quantity) -> list[str]:
+    """Sort the ids of trials like :func:`worst_first`."""
+    return [row.trial.id for row in worst_first(report, quantity)]
+
+
+def headline(report: Report) -> Table:
+    """Tabulate every figure over all samples, between people and chance."""
+    rows = []
+    for quantity in main_quantities(report):
+        figure = report.figure(quantity.key)
+        if figure is None:
+            continue
+        value, interval = with_interval(figure.value, figure.low, figure.high, quantity)
+        bar = pictures.range_bar(
+            figure.value, figure.low, figure.high, figure.human, figure.control
+        )
+        rows.append(
+            (
+                Cell(text=head(quantity), detail=quantity.judge),
+                Cell(text=value, detail=interval, strong=True),
+                Cell(text="", picture=bar),
+                Cell(text=number(figure.human, quantity)),
+                Cell(text=number(figure.control, quantity)),
+                Cell(text=str(figure.count)),
+            )
+        )
+    columns = (
+        "Quantity",
+        "Value [95 % interval]",
+        "Chance to people",
+        "People",
+        "Chance",
+        "Samples",
+    )
+    return Table(caption="All samples", columns=columns, rows=tuple(rows))
+
+
+def conditions(report: Report) -> dict[str, list[str]]:
+    """Collect the values of each label that has figures, numbers in their order."""
+    found: dict[str, list[str]] = {}
+    for figure in report.figures:
+        if len(figure.condition) == 1:
+            ((name, value),) = figure.condition.items()
+            values = found.setdefault(name, [])
+            if value not in values:
+                values.append(value)
+    return {name: _ordered(values) for name, values in found.items()}
+
+
+def condition_table(report: Report, name: str, values: Sequence[str]) -> Table:
+    """Tabulate quantities by the values of one label; the best of each line is strong."""
+    rows = []
+    for quantity in main_quantities(report):
+        figures = [report.figure(quantity.key, {name: value}) for value in values]
+        having = [figure for figure in figures if figure is not None]
+        if not having:
+            continue
+        best = _best(having, quantity)
+        cells = [Cell(text=head(quantity))]
+        for figure in figures:
+            if figure is None:
+                cells.append(Cell(text=MISSING))
+            else:
+                text, interval = with_interval(figure.value, figure.low, figure.high, quantity)
+                cells.append(Cell(text=text, detail=interval, strong=figure is best))
+        rows.append(tuple(cells))
+    return Table(caption=f"By {words(name)}", columns=("Quantity", *values), rows=tuple(rows))
+
+
+def numeric(values: Iterable[str]) -> bool:
+    """Tell whether all values of a label are numbers, so that figures can be plotted."""
+    return all(_number(value) is not None for value in values)
+
+
+def words(name: str) -> str:
+    """Turn a name of code into words."""
+    return name.replace("_", " ")
+
+
+def about(report: Report) -> list[tuple[str, str]]:
+    """Give what a reader of a number has to know: a name and a text each."""
+    protocol = report.protocol
+    lines = [("Judged", f"{report.name} ({report.kind}), Parlando {report.version}")]
+    title, name = protocol.get("title", ""), protocol.get("name", "")
+    lines.append(("Protocol", f"{title} ({name})" if title and title != name else name))
+    lines += [
+        (words(key).capitalize(), str(protocol[key]))
+        for key in ("source", "description")
+        if protocol.get(key)
+    ]
+    lines += [("Differs", str(each)) for each in protocol.get("differences", ())]
+    lines.append(("Seed", f"{report.seed}, of trials, sampling and intervals"))
+    lines += [(f"Judge: {name}", judge) for name, judge in report.judges.items()]
+    lines.append(("Made", report.created))
+    if report.cost:
+        spent = ", ".join(f"{words(name)} {spent:.0f} s" for name, spent in report.cost.items())
+        lines.append(("Time spent", spent))
+    if report.command:
+        lines.append(("Command", report.command))
+    return lines
+
+
+def protocol_fields(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Write out every field of a protocol that says something."""
+    return [
+        (words(name).capitalize(), _value_text(value))
+        for name, value in protocol.items()
+        if value not in (None, "", (), [], {})
+    ]
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        filled = {key: each for key, each in value.items() if each not in (None, "", (), [], {})}
+        return "; ".join(f"{words(key)}: {_value_text(each)}" for key, each in filled.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_value_text(each) for each in value)
+    return str(value)
+
+
+def _ordered(values: list[str]) -> list[str]:
+    return sorted(values, key=float) if numeric(values) else values
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _best(figures: Sequence[Figure], quantity: Quantity) -> Figure | None:
+    if quantity.better is None or len(figures) < 2:
+        return None
+    choose = min if quantity.better == "lower" else max
+    return choose(figures, key=lambda figure: figure.value)

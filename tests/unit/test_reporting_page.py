@@ -1,0 +1,250 @@
+"""The report as a page and as Markdown: whole, self-contained, and honest about what failed."""
+
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+import soundfile
+from reportlike import QUANTITIES, TEXTS, report, row, write_audio
+
+from parlando.contracts import ConfigError
+from parlando.evaluation.records import audio_path
+from parlando.reporting import document
+from parlando.reporting.markdown import write_markdown
+from parlando.reporting.page import write_page
+
+VOID = {"meta", "link", "input", "br", "image", "line", "path", "circle", "rect", "polygon"}
+
+
+class Outline(HTMLParser):
+    """Checks that tags nest, and gathers attributes."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.faults = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag in VOID and (not self.open or self.open[-1] != tag):
+            return
+        if not self.open or self.open.pop() != tag:
+            self.faults.append((tag, self.getpos()))
+
+    def all(self, tag, **wanted):
+        return [
+            attrs
+            for name, attrs in self.tags
+            if name == tag and all(attrs.get(key) == value for key, value in wanted.items())
+        ]
+
+
+def outline(path):
+    parsed = Outline()
+    parsed.feed(path.read_text(encoding="utf-8"))
+    assert not parsed.faults
+    assert not parsed.open
+    return parsed
+
+
+@pytest.fixture
+def rows():
+    found = [
+        row(
+            i,
+            {
+                "wer": (i % 5, 10),
+                "wer_human": (1, 10),
+                "wer_control": (9, 10),
+                "sim_o": (0.9 - 0.01 * i, 1),
+                "pitch_mean": (5.0 * i, 1),
+            },
+            notes={
+                "intelligibility": {
+                    "reference": "nobody had told her",
+                    "heard": "somebody had told her so",
+                    "heard_human": "nobody had told her",
+                }
+            },
+        )
+        for i in range(9)
+    ]
+    found[4] = dataclasses.replace(
+        found[4], values={}, notes={}, failures={"output": "PromptError: <too short> & quiet"}
+    )
+    return found
+
+
+def facts_of(parsed):
+    return [
+        json.loads(attrs["data-facts"])
+        for tag, attrs in parsed.tags
+        if tag == "li" and "data-facts" in attrs
+    ]
+
+
+def test_the_page_needs_no_network(rows, tmp_path):
+    made = report(rows, tmp_path)
+    write_audio(made)
+    text = write_page(made, pictures=1).read_text(encoding="utf-8")
+    assert "http://" not in text
+    assert "https://" not in text
+    parsed = outline(tmp_path / "index.html")
+    addresses = [
+        address
+        for _, attrs in parsed.tags
+        for key in ("src", "href")
+        if (address := attrs.get(key)) is not None
+    ]
+    assert addresses
+    assert all(address.startswith(("#", "data:")) for address in addresses)
+
+
+def test_every_utterance_is_there_failures_first_then_the_worst(rows, tmp_path):
+    facts = facts_of(outline(write_page(report(rows, tmp_path))))
+    assert len(facts) == 9
+    assert facts[0]["silent"]
+    assert facts[0]["failed"]
+    badness = [fact["values"]["wer"][0] for fact in facts[1:]]
+    assert badness == sorted(badness, reverse=True)
+    assert facts[1]["values"]["wer"][1] == "30.00 %"
+    # Likeness is worse the lower it is: the page sorts every quantity from large to small.
+    assert facts[1]["values"]["sim_o"][0] < 0
+
+
+def test_texts_and_errors_cannot_break_out_of_the_page(rows, tmp_path):
+    text = write_page(report(rows, tmp_path)).read_text(encoding="utf-8")
+    assert TEXTS[3] not in text
+    assert "&lt;b&gt;twice&lt;/b&gt; &amp; then" in text
+    assert "PromptError: &lt;too short&gt; &amp; quiet" in text
+
+
+def test_what_was_misheard_is_marked(rows, tmp_path):
+    text = write_page(report(rows, tmp_path)).read_text(encoding="utf-8")
+    assert "<del>nobody</del> <ins>somebody</ins> had told her <ins>so</ins>" in text
+
+
+def test_sounds_are_embedded_once_and_linked_beyond_the_limit(rows, tmp_path):
+    made = report(rows, tmp_path)
+    write_audio(made)
+    # The same prompt everywhere.
+    first = audio_path(tmp_path, "000", "prompt").read_bytes()
+    for each in rows:
+        audio_path(tmp_path, each.trial.id, "prompt").write_bytes(first)
+    text = write_page(made, pictures=0).read_text(encoding="utf-8")
+    assert text.count("data:audio/ogg;base64,") == 9 + 9 + 1
+    linked = write_page(made, pictures=0, embed_megabytes=0.01).read_text(encoding="utf-8")
+    assert "data:audio/ogg" not in linked
+    assert ">audio/000.output.wav</script>" in linked
+    assert "they are linked, not embedded" in linked
+
+
+def test_embedded_sound_can_be_decoded_and_lasts_as_long(rows, tmp_path):
+    import base64
+    import io
+
+    made = report(rows[:1], tmp_path)
+    write_audio(made, ["output"])
+    text = write_page(made, pictures=0).read_text(encoding="utf-8")
+    data = re.search(r"data:audio/ogg;base64,([\w+/=]+)<", text)[1]
+    samples, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(data)))
+    assert (len(samples), rate_hz) == (16_000, 16_000)
+
+
+def test_only_the_worst_get_pictures(rows, tmp_path):
+    made = report(rows, tmp_path)
+    write_audio(made, ["output", "reference"])
+    parsed = outline(write_page(made, pictures=2))
+    spectrograms = [a for a in parsed.all("svg") if a["class"] == "spectrogram"]
+    # The worst by word errors and the worst by likeness, each with its human recording.
+    labels = [attrs["aria-label"] for attrs in spectrograms]
+    assert len(labels) == 4
+    assert sum("of 003" in label for label in labels) == 2
+    assert sum("of 008" in label for label in labels) == 2
+
+
+def test_phones_that_the_system_told_stand_below_the_spectrogram(rows, tmp_path):
+    made = report(rows[:1], tmp_path)
+    write_audio(made, ["output"])
+    details = {
+        "symbols": ["h", " ", "aɪ"],
+        "durations_frames": [8, 0, 72],
+        "hop_samples": 200,
+        "rate_hz": 16_000,
+    }
+    (tmp_path / "audio" / "000.json").write_text(json.dumps({"details": details}))
+    text = write_page(made, pictures=1).read_text(encoding="utf-8")
+    assert re.search(r'<rect class="phone0" x="0" [^>]*width="13"', text)  # 0.1 s of 130 px/s
+    assert ">aɪ</text>" in text
+
+
+def test_numeric_conditions_are_plotted_in_their_order(rows, tmp_path):
+    made = report(rows, tmp_path)
+    assert document.conditions(made) == {"prompt_seconds": ["3", "5", "10"]}
+    parsed = outline(write_page(made))
+    plots = [a["aria-label"] for a in parsed.all("svg") if a["class"] == "plot"]
+    assert "Word error rate (%) ↓ against prompt seconds" in plots
+    assert "Spread of SIM-O ↑" in plots
+
+
+def test_controls_have_names(rows, tmp_path):
+    made = report(rows, tmp_path)
+    write_audio(made, ["output"])
+    parsed = outline(write_page(made, pictures=0))
+    assert parsed.all("html")[0]["lang"] == "en"
+    assert len(parsed.all("button", **{"class": "play"})) == 9
+    assert all(attrs["type"] == "button" for attrs in parsed.all("button"))
+    assert len(parsed.all("label")) == len(parsed.all("select")) + len(parsed.all("input"))
+    ids = [attrs["id"] for _, attrs in parsed.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+
+
+def test_an_empty_report_is_still_a_page(tmp_path):
+    made = report([row(0, {}, failures={"output": "AudioError: none"})], tmp_path)
+    assert "1 with a failure" in write_page(made).read_text(encoding="utf-8")
+    assert "AudioError: none" in write_markdown(made).read_text(encoding="utf-8")
+
+
+def test_levels_are_columns_and_no_rows(rows, tmp_path):
+    table = document.headline(report(rows, tmp_path))
+    assert [cells[0].text for cells in table.rows] == [
+        "Word error rate (%) ↓",
+        "SIM-O ↑",
+        "Mean pitch (Hz)",
+    ]
+    value, _, people, chance, count = (cell.text for cell in table.rows[0][1:])
+    assert (value, people, chance, count) == ("15.00", "10.00", "90.00", "8")
+
+
+def test_numbers_are_written_with_the_decimals_of_the_largest():
+    wer, sim, pitch = QUANTITIES[0], QUANTITIES[3], QUANTITIES[4]
+    assert document.numbers([0.0226, 0.0191, 0.026], wer) == ["2.26", "1.91", "2.60"]
+    assert document.numbers([0.7, -0.05], sim) == ["0.700", "−0.050"]
+    assert document.number(123.4, pitch) == "123"
+    assert document.number(None, wer) == "–"
+
+
+def test_markdown_has_the_same_numbers_and_escapes(rows, tmp_path):
+    made = report(rows, tmp_path, remarks=("Four | speakers.",))
+    text = write_markdown(made).read_text(encoding="utf-8")
+    assert (tmp_path / "report.md").is_file()
+    value = document.headline(made).rows[0][1]
+    assert f"| Word error rate (%) ↓ pocketsphinx-5 en-us | **{value.text}** " in text
+    assert "> Four \\| speakers." in text
+    assert r"PromptError: \<too short\> & quiet" in text
+    widths = {line.count(" | ") for line in text.splitlines() if line.startswith("| Word error")}
+    assert widths == {4, 3}
+
+
+def test_a_folder_that_cannot_be_written_is_told(rows, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_page(report(rows[:1], tmp_path / "file" / "report"), pictures=0)
