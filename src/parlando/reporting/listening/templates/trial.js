@@ -48,8 +48,8 @@ class Trial {
     this.seconds = current?.seconds ?? 0;
     this.since = Date.now();
     this.names = this.kind.names(screen.stimuli.length);
-    if (test.kind === "mushra") this.names = ["Reference", ...this.names];
-    this.separate = test.kind === "mushra" ? 1 : files.length; // the others stand in rows
+    this.rows = test.kind === "mushra"; // each sound but the reference stands beside its slider
+    if (this.rows) this.names = ["Reference", ...this.names];
     this.build(practice);
   }
 
@@ -68,7 +68,7 @@ class Trial {
     this.element = make("div", {}, [
       ...(practice ? [make("span", { class: "badge" }, "Practice, not counted")] : []),
       heading,
-      make("div", { class: "sounds" }, this.buttons.slice(0, this.separate)),
+      make("div", { class: "sounds" }, this.rows ? this.buttons.slice(0, 1) : this.buttons),
       this.rating,
       make("div", { class: "go" }, [this.next, this.reason]),
       keyHelp([["Space", "play or pause"], ...this.kind.keys, ["Enter", "next"]]),
@@ -96,6 +96,9 @@ class Trial {
   refresh() {
     if (!this.element) return;
     this.buttons.forEach((button, place) => refreshSound(button, this.player, place));
+    this.rating.querySelectorAll("input, [role=radio]").forEach((control, place) => {
+      control.disabled = !this.ratable(this.rows ? place : 0);
+    });
     const missing = this.missing();
     this.next.disabled = missing !== "";
     this.reason.textContent = missing;
@@ -120,7 +123,13 @@ class Trial {
     return this.scores.includes(null) ? "Now rate what you heard." : "";
   }
 
+  // A sound is rated once it was heard, a pair once both were.
+  ratable(row) {
+    return this.rows ? this.player.heard[row + 1] : !this.player.heard.includes(false);
+  }
+
   rate(row, score) {
+    if (!this.ratable(row)) return;
     this.scores = this.scores.map((old, place) => (place === row ? score : old));
     // A slider under the finger must stay: only its figure changes.
     const slider = this.rating.querySelectorAll("input[type=range]")[row];
@@ -135,15 +144,15 @@ class Trial {
   }
 
   key(event) {
-    const row = Math.max(0, this.player.chosen - 1); // MUSHRA: the first sound is the reference
-    const onSlider = this.separate === 1 && this.player.chosen === 0;
+    const row = Math.max(0, this.player.chosen - 1); // in rows, the first sound is the reference
+    const onReference = this.rows && this.player.chosen === 0;
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     let rating = null;
     if (event.key === " ") this.player.toggle();
     else if (event.key === "ArrowUp") this.player.choose(-1);
     else if (event.key === "ArrowDown") this.player.choose(1);
     else if (event.key === "Enter") this.finish();
-    else if (onSlider) return false;
+    else if (onReference) return false;
     else if (by) rating = this.kind.step(this.scores, row, event.shiftKey ? 10 * by : by);
     else if (/^[0-9]$/.test(event.key)) rating = this.kind.digit(this.scores, row, Number(event.key));
     else return false;
