@@ -239,9 +239,9 @@ def _cost(entries: Sequence[_Entry]) -> dict[str, float]:
     cost: dict[str, float] = {}
     for entry in entries:
         if entry.made is not None:
-            cost["output"] = cost.get("output", 0.0) + (entry.made["wall_seconds"] or 0.0)
+            cost["output"] = cost.get("output", 0.0) + (entry.made["cpu_seconds"])
         for name, judged in entry.judged.items():
-            cost[name] = cost.get(name, 0.0) + judged["seconds"]
+            cost[name] = cost.get(name, 0.0) + judged["cpu_seconds"]
     return cost
 
 

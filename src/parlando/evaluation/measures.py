@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parlando.contracts import ConfigError
@@ -11,6 +12,7 @@ from parlando.recipes import check_names
 
 if TYPE_CHECKING:
     from parlando.aligner.model import Aligner
+    from parlando.contracts import Codec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +33,16 @@ class Judges:
     """Its name."""
     aligner_fingerprint: str = ""
     """Digest of its weights."""
+    codec: "Callable[[], Codec] | None" = None
+    """Loads the system's codec, for likeness to the coded prompt; None leaves that out."""
+    codec_fingerprint: str = ""
+    """Digest of its weights."""
     gallery: Gallery = field(default_factory=Gallery)
     """Speakers among whom voices are identified."""
     gallery_fingerprint: str = ""
     """Digest of their recordings."""
+    ravdess: Path | None = None
+    """Folder of RAVDESS, which emotions are compared with."""
 
 
 def build_measures(names: Sequence[str], judges: Judges) -> tuple[list[Measure], Mapping[str, str]]:
@@ -49,13 +57,17 @@ def build_measures(names: Sequence[str], judges: Judges) -> tuple[list[Measure],
     """
     check_names(names, _BUILDERS, "measures")
     measures = [_BUILDERS[name](judges) for name in dict.fromkeys(names)]
-    fingerprints = dict.fromkeys(("phones", "prosody"), judges.aligner_fingerprint)
-    return measures, fingerprints | {"voice": judges.gallery_fingerprint}
+    fingerprints = dict.fromkeys(_WITH_ALIGNER, judges.aligner_fingerprint)
+    fingerprints["voice"] = f"{judges.gallery_fingerprint} {judges.codec_fingerprint}"
+    return measures, fingerprints
+
+
+_WITH_ALIGNER = ("phones", "prosody", "robustness", "singing")
 
 
 def _aligner(judges: Judges) -> "Callable[[], Aligner]":
     if judges.aligner is None:
-        raise ConfigError("phones and prosody need an aligner; give one with --aligner")
+        raise ConfigError(f"{', '.join(_WITH_ALIGNER)} need an aligner; give one with --aligner")
     return judges.aligner
 
 
@@ -75,7 +87,31 @@ def _phones(judges: Judges) -> Measure:
 def _prosody(judges: Judges) -> Measure:
     from parlando.evaluation.prosody import Prosody
 
-    return Prosody(_aligner(judges))
+    return Prosody(_aligner(judges), judges.aligner_name)
+
+
+def _voice(judges: Judges) -> Measure:
+    from parlando.evaluation.similarity import Voice
+    from parlando.evaluation.speaker_encoders import load_encoder
+
+    encoder = partial(load_encoder, judges.encoder, judges.encoder_model)
+    return Voice(encoder, judges.gallery, judges.codec)
+
+
+def _singing(judges: Judges) -> Measure:
+    from parlando.evaluation.singing import Singing
+
+    return Singing(_aligner(judges), judges.aligner_name)
+
+
+def _emotion(judges: Judges) -> Measure:
+    from parlando.evaluation.emotion import Emotion
+
+    if judges.ravdess is None:
+        raise ConfigError(
+            "emotions are compared with RAVDESS; use --protocol ravdess --data ravdess FOLDER"
+        )
+    return Emotion(judges.ravdess)
 
 
 def _distance(judges: Judges) -> Measure:
@@ -100,7 +136,10 @@ _BUILDERS: Mapping[str, Callable[[Judges], Measure]] = {
     "intelligibility": _intelligibility,
     "phones": _phones,
     "prosody": _prosody,
+    "voice": _voice,
+    "singing": _singing,
     "distance": _distance,
+    "emotion": _emotion,
     "codec": _codec,
     "naturalness": _naturalness,
 }

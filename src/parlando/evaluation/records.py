@@ -53,8 +53,8 @@ class Report:
     papers: tuple[Mapping[str, Any], ...] = ()
     """What papers print for the same protocol."""
     cost: Mapping[str, float] = field(default_factory=dict)
-    """Seconds that the evaluation itself took, added over processes: ``output`` to make what is
-    judged, and each measure by its name."""
+    """Processor seconds that the evaluation itself took, models loaded included: ``output`` to make
+    what is judged, and each measure by its name."""
     folder: Path
     """Where the report lies; not written in it, so that folders can be moved."""
 

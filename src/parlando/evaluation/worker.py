@@ -67,9 +67,9 @@ class Worker:
         trial, maker = task.trial, self._makers[task.maker]
         prompt = prompt_of(trial)
         reference = None if trial.reference is None else read_recording(trial.reference)
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         made = maker.make(trial, prompt, reference)
-        wall_seconds = time.perf_counter() - started
+        wall_seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - worked
         if not len(made.samples):
             raise AudioError(f"{maker.name} made no sound")
         output = waveform.resample(made.samples, made.rate_hz, RATE_HZ)
@@ -80,6 +80,7 @@ class Worker:
         return {
             "seconds": len(output) / RATE_HZ,
             "wall_seconds": wall_seconds if maker.synthetic else None,
+            "cpu_seconds": cpu_seconds,
             "details": dict(made.details),
         }
 
@@ -127,7 +128,7 @@ def prompt_of(trial: Trial) -> np.ndarray | None:
 
 
 def _judged(measure: Measure, sample: Sample, key: str) -> dict[str, Any]:
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         judgement = measure.judge(sample)
         values = {name: (float(a), float(b)) for name, (a, b) in judgement.values.items()}
@@ -138,16 +139,16 @@ def _judged(measure: Measure, sample: Sample, key: str) -> dict[str, Any]:
         notes = json.loads(json.dumps(dict(judgement.notes), allow_nan=False))
     except Exception as error:
         # Whatever breaks in a judge is told in the row; the other measures and rows go on.
-        return failed(key, one_line(error), time.perf_counter() - started)
+        return failed(key, one_line(error), time.process_time() - started)
     return {
         "key": key,
         "values": values,
         "notes": notes,
         "failure": None,
-        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - started,
     }
 
 
-def failed(key: str, why: str, seconds: float = 0.0) -> dict[str, Any]:
+def failed(key: str, why: str, cpu_seconds: float = 0.0) -> dict[str, Any]:
     """Return the judgement of a measure that failed."""
-    return {"key": key, "values": {}, "notes": {}, "failure": why, "seconds": seconds}
+    return {"key": key, "values": {}, "notes": {}, "failure": why, "cpu_seconds": cpu_seconds}

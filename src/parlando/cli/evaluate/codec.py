@@ -21,7 +21,7 @@ from parlando.evaluation.pairing import (
 )
 from parlando.evaluation.worker import Task
 
-MEASURES = ("distance", "codec")
+MEASURES = ("distance", "codec", "voice")
 """What is measured by default."""
 PROTOCOL = {
     "name": "codec",

@@ -17,7 +17,7 @@ from rich.console import Console
 from parlando.contracts import ConfigError
 from parlando.evaluation.engine import Outcome, evaluate, pieces_of
 from parlando.evaluation.makers import Maker, digest_folder
-from parlando.evaluation.measure import Figure, Gallery
+from parlando.evaluation.measure import Gallery
 from parlando.evaluation.measures import Judges, build_measures
 from parlando.evaluation.records import Report, write_report
 from parlando.evaluation.worker import Task
@@ -71,8 +71,13 @@ def chosen(items: Sequence[_Item], limit: int | None, seed: int) -> list[_Item]:
     return [items[place] for place in places]
 
 
-def judges_of(options: CommonOptions, gallery: Gallery | None = None) -> Judges:
+def judges_of(options: CommonOptions, gallery: Gallery | None = None, **others: Any) -> Judges:
     """Put together what measures need.
+
+    Args:
+        options: which judges are wanted.
+        gallery: speakers among whom voices are identified.
+        **others: further fields of ``Judges``.
 
     Raises:
         ConfigError: there is no such aligner.
@@ -91,6 +96,7 @@ def judges_of(options: CommonOptions, gallery: Gallery | None = None) -> Judges:
         aligner_fingerprint=digest_folder(folder),
         gallery=gallery,
         gallery_fingerprint=pieces_of([r for speech in gallery.speech.values() for r in speech]),
+        **others,
     )
 
 
@@ -112,6 +118,9 @@ def run_report(
     Returns:
         1 where anything failed, 0 elsewhere.
     """
+    from parlando.reporting.markdown import write_markdown
+    from parlando.reporting.page import write_page
+
     built, fingerprints = build_measures(measures, judges)
     outcome: Outcome = evaluate(
         tasks,
@@ -139,6 +148,8 @@ def run_report(
         folder=options.out,
     )
     write_report(report)
+    write_markdown(report)
+    write_page(report)
     _tell(report)
     return 1 if report.failed else 0
 
@@ -147,35 +158,34 @@ def _tell(report: Report) -> None:
     """Print the figures over all utterances, what failed, and where the pages are."""
     from rich.table import Table
 
+    from parlando.reporting.document import headline
+
+    content = headline(report)
+    # The plots of a page say nothing on a terminal.
+    kept = [
+        place
+        for place in range(len(content.columns))
+        if any(row[place].text for row in content.rows)
+    ]
     console = Console()
-    table = Table("measure", "value", "95 % interval", "people", "chance", "n")
-    for figure in report.figures:
-        if not figure.condition:
-            table.add_row(*_cells(figure))
-    console.print(f"{report.name}: {report.protocol['title']}, {len(report.rows)} utterances")
+    table = Table(*(content.columns[place] for place in kept))
+    for row in content.rows:
+        cells = [row[place] for place in kept]
+        # The judge's name, detail of the first column, is on the page.
+        table.add_row(cells[0].text, *(f"{cell.text} {cell.detail}".strip() for cell in cells[1:]))
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    say(f"{report.name}: {report.protocol['title']}, {len(report.rows)} utterances")
     console.print(table)
     for remark in report.remarks:
-        console.print(f"remark: {remark}", markup=False, soft_wrap=True)
+        say(f"remark: {remark}")
     if report.failed:
         row = report.failed[0]
         part, why = next(iter(row.failures.items()))
-        console.print(
+        say(
             f"{len(report.failed)} of {len(report.rows)} utterances failed in part or whole, such "
-            f"as {row.trial.id} ({part}: {why})",
-            markup=False,
-            soft_wrap=True,
+            f"as {row.trial.id} ({part}: {why})"
         )
-    console.print(f"{report.folder}: report.json", markup=False, soft_wrap=True)
-
-
-def _cells(figure: Figure) -> list[str]:
-    quantity = figure.quantity
-    scale = 100.0 if quantity.unit == "%" else 1.0
-
-    def told(value: float | None) -> str:
-        return "" if value is None else f"{scale * value:.4g}"
-
-    interval = "" if figure.low is None else f"{told(figure.low)} to {told(figure.high)}"
-    title = f"{quantity.title} ({quantity.unit})" if quantity.unit else quantity.title
-    value = told(figure.value)
-    return [title, value, interval, told(figure.human), told(figure.control), str(figure.count)]
+    say(f"{report.folder}: index.html, report.md, report.json")

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from parlando.cli.evaluate.running import CommonOptions, judges_of, run_report
+from parlando.cli.evaluate.running import CommonOptions, chosen, judges_of, run_report
 from parlando.contracts import ConfigError
 from parlando.evaluation.makers import FilesMaker, Maker, SpeechMaker, digest_folder
-from parlando.evaluation.measure import Trial
+from parlando.evaluation.measure import Gallery, Trial
 from parlando.evaluation.pairing import check_rates, outputs_of, sound_files
 from parlando.evaluation.protocol import Protocol, read_protocol
 from parlando.evaluation.selection import Selection, select
@@ -72,7 +72,7 @@ def run_speech(options: SpeechOptions) -> int:
     selection = _selection(protocol, options)
     if options.plan:
         return _write_plan(selection, options.out)
-    judges = judges_of(options, selection.gallery)
+    judges = judges_of(options, selection.gallery, **_further_judges(options))
     remarks: tuple[str, ...]
     if options.wavs is not None:
         makers, tasks, remarks = _of_files(options.wavs, selection.trials)
@@ -93,11 +93,34 @@ def run_speech(options: SpeechOptions) -> int:
 
 def _selection(protocol: Protocol, options: SpeechOptions) -> Selection:
     from parlando.evaluation.material import read_utterances
+    from parlando.evaluation.ravdess import ravdess_trials
 
     kind, path = options.data or ("jsonl", None)
+    if (protocol.data.layout == "ravdess") != (kind == "ravdess"):
+        raise ConfigError(
+            f"protocol {protocol.name} and data of kind {kind} do not go together; RAVDESS has a "
+            "protocol of its own: --protocol ravdess --data ravdess FOLDER"
+        )
+    if kind == "ravdess" and path is not None:
+        trials = chosen(ravdess_trials(path, options.seed), options.limit, options.seed)
+        return Selection(trials=tuple(trials), gallery=Gallery())
     work = options.out / "generated"
     recordings = read_utterances(protocol, path, kind=kind, work=work)
     return select(protocol, recordings, options.seed, options.limit)
+
+
+def _further_judges(options: SpeechOptions) -> dict[str, Any]:
+    """Give RAVDESS as a judge of emotions, and the codec of the system where it is one."""
+    from parlando.registry import codec_of, load_codec, release_folder
+
+    further: dict[str, Any] = {}
+    if options.data is not None and options.data[0] == "ravdess":
+        further["ravdess"] = options.data[1]
+    if len(options.system) == 1:
+        place = codec_of(release_folder(options.system[0].rpartition("=")[2]))
+        further["codec"] = partial(load_codec, place)
+        further["codec_fingerprint"] = digest_folder(release_folder(place, "codec"))
+    return further
 
 
 def _write_plan(selection: Selection, folder: Path) -> int:
