@@ -66,7 +66,10 @@ class Draw:
     drawn: list[Drawn] = field(default_factory=list)
     gallery: dict[str, tuple[Recording, ...]] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
+    shortfalls: list[str] = field(default_factory=list)
+    """Where the corpus has less than the protocol asks for."""
     remarks: list[str] = field(default_factory=list)
+    """What else a reader has to know."""
 
 
 def draw_same_speaker(
@@ -106,7 +109,7 @@ def draw_same_speaker(
             short += one is None
             draw.drawn += [] if one is None else [one]
     if short:
-        draw.remarks.append(
+        draw.shortfalls.append(
             f"{short} of {len(wanted)} sentences are left out: too little speech of their speaker "
             "for the prompt"
             if protocol.prompts.rule == "other-utterance"
@@ -142,14 +145,14 @@ def _chosen_sentences(
         names = list(speakers)
         speakers = {names[index]: speakers[names[index]] for index in sorted(order)}
     elif rule.speakers is not None and len(speakers) < rule.speakers:
-        draw.remarks.append(f"{len(speakers)} speakers instead of {rule.speakers}")
+        draw.shortfalls.append(f"{len(speakers)} speakers instead of {rule.speakers}")
     chosen, fewer = [], 0
     for name, items in speakers.items():
         most = rule.sentences_per_speaker or len(items)
         fewer += len(items) < most
         chosen += sorted(_shuffled(items, seed, name)[:most], key=lambda item: item.id)
     if fewer:
-        draw.remarks.append(
+        draw.shortfalls.append(
             f"{fewer} of {len(speakers)} speakers have fewer than {rule.sentences_per_speaker} "
             "sentences that fit"
         )
@@ -266,7 +269,7 @@ def draw_enrolled(
         turns = [order[(number + step) % len(order)] for step in range(len(order))]
         speaker = next((one for one in turns if not one.prompt.holds(sentence.text)), None)
         if speaker is None:
-            draw.remarks.append(f"'{sentence.name}' is left out: every prompt says it")
+            draw.shortfalls.append(f"'{sentence.name}' is left out: every prompt says it")
             continue
         draw.drawn.append(Drawn(sentence=sentence, speaker=speaker.name, prompt=speaker.prompt))
     return draw
@@ -305,7 +308,7 @@ def _enrol(
         )
     if len(speakers) < len(found):
         missing = len(found) - len(speakers)
-        draw.remarks.append(f"{missing} of {len(found)} speakers have too little speech")
+        draw.shortfalls.append(f"{missing} of {len(found)} speakers have too little speech")
     for speaker in speakers:
         draw.gallery[speaker.name] = speaker.enrolment
         draw.groups[speaker.name] = speaker.sex

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +12,16 @@ from parlando.contracts import ConfigError
 from parlando.data.corpora import Recording as Utterance
 from parlando.evaluation.drawing import Draw, Drawn, draw_enrolled, draw_same_speaker
 from parlando.evaluation.intelligibility import shuffled
-from parlando.evaluation.material import WordsWithin, seconds_of, words_by_letters
+from parlando.evaluation.material import (
+    WordsWithin,
+    read_utterances,
+    seconds_of,
+    spread,
+    words_by_letters,
+)
 from parlando.evaluation.measure import Gallery, Recording, Trial
 from parlando.evaluation.protocol import Protocol
+from parlando.evaluation.ravdess import ravdess_trials, read_ravdess
 from parlando.recipes import from_mapping, to_mapping
 
 
@@ -27,6 +35,9 @@ class Selection:
     """Speakers among whom voices are identified."""
     remarks: tuple[str, ...] = ()
     """Where the corpus falls short of the protocol, and rules that a reader has to know."""
+    complete: bool = False
+    """Whether these are the sentences and prompts that the paper has, as far as its words go: of
+    its corpus, in full number. Without this, no figure may be compared with the paper's."""
 
     def to_json(self, root: Path | None = None) -> str:
         """Write the lists as text.
@@ -63,8 +74,7 @@ def select(
     """Choose sentences and prompts as a protocol says.
 
     Args:
-        protocol: any but those of RAVDESS, whose folder
-            :func:`parlando.evaluation.emotion.ravdess_trials` reads.
+        protocol: any but that of RAVDESS, see :func:`choose`.
         recordings: of the corpus, see :func:`parlando.evaluation.material.read_utterances`.
         seed: of every choice; trial ``n`` is spoken with ``seed + n``.
         limit: for a quick look, at most so many sentences, evenly spread; each is spoken under
@@ -77,36 +87,102 @@ def select(
         AudioError: a recording cannot be read.
     """
     if protocol.data.layout == "ravdess":
-        raise ConfigError(
-            f"protocol {protocol.name} reads the folder of RAVDESS; give that folder as data"
-        )
-    if limit is not None and limit < 1:
-        raise ConfigError(f"a limit of {limit} leaves nothing to speak; give 1 or more")
-    wanted, remarks = _of_the_paper(protocol, recordings)
+        raise ConfigError(f"protocol {protocol.name} reads a folder of RAVDESS, not a corpus")
+    _check_limit(limit)
+    wanted, shortfalls = _of_the_paper(protocol, recordings)
+    remarks: list[str] = []
     sentences = [] if protocol.texts else _sentences(protocol, wanted, remarks)
     if protocol.prompts.rule == "enrolment":
-        voices = _in_splits(wanted, protocol.prompts.splits)
-        _check_files(voices)
+        voices = _in_splits(protocol, wanted, protocol.prompts.splits)
         draw = draw_enrolled(protocol, sentences, voices, seed=seed, limit=limit)
     else:
-        voices = _in_splits(wanted, protocol.data.splits)
-        _check_files(voices)
+        voices = _in_splits(protocol, wanted, protocol.data.splits)
         draw = draw_same_speaker(
             protocol, sentences, voices, seed=seed, limit=limit, words_within=words_within
         )
+    shortfalls += draw.shortfalls
     if not draw.drawn:
-        reasons = "; ".join([*remarks, *draw.remarks])
+        reasons = "; ".join(shortfalls) or "nothing fits"
         raise ConfigError(f"protocol {protocol.name}: no sentence is left ({reasons})")
+    if limit is not None:
+        shortfalls.append(f"a quick look: at most {limit} sentences")
     if protocol.prompts.rule != "other-utterance" or protocol.prompts.seconds:
         remarks.append(_TEXT_RULE)
     trials = tuple(_trials(protocol, draw, seed, words_within, remarks))
-    if unknown := sorted({one.speaker for one in draw.drawn} - draw.gallery.keys()):
+    if unknown := {one.speaker for one in draw.drawn} - draw.gallery.keys():
         remarks.append(f"{len(unknown)} speakers have no speech left to be identified by")
     return Selection(
         trials=trials,
         gallery=Gallery(speech=draw.gallery, groups=draw.groups),
-        remarks=tuple(remarks + draw.remarks),
+        remarks=(*shortfalls, *remarks, *draw.remarks),
+        complete=bool(protocol.data.sources) and not shortfalls,
     )
+
+
+def choose(
+    protocol: Protocol,
+    data: Path | None,
+    *,
+    kind: str = "jsonl",
+    seed: int = 0,
+    limit: int | None = None,
+    work: Path,
+    words_within: WordsWithin = words_by_letters,
+) -> Selection:
+    """Read a corpus, or the folder of RAVDESS, and choose as :func:`select` does.
+
+    Args:
+        protocol: any.
+        data: the corpus; None where the protocol needs none.
+        kind: of the corpus, see :func:`parlando.data.corpora.read_corpus`; that of RAVDESS is not
+            looked at.
+        seed: of every choice.
+        limit: most sentences, evenly spread.
+        work: folder for speech that is generated.
+        words_within: see :func:`select`.
+
+    Raises:
+        ConfigError: the corpus cannot be read, or does not fit the protocol.
+        AudioError: a recording cannot be read.
+    """
+    if protocol.data.layout == "ravdess" and data is not None:
+        return _of_ravdess(protocol, data, seed, limit)
+    recordings = read_utterances(protocol, data, kind=kind, work=work)
+    return select(protocol, recordings, seed, limit, words_within=words_within)
+
+
+def _of_ravdess(protocol: Protocol, folder: Path, seed: int, limit: int | None) -> Selection:
+    _check_limit(limit)
+    every = ravdess_trials(folder, seed)
+    trials = spread(every, limit)
+    used = {piece.path for trial in every for piece in (*trial.prompt, trial.reference) if piece}
+    speech: dict[str, list[Recording]] = defaultdict(list)
+    for take in read_ravdess(folder):
+        if take.path not in used and len(speech[take.actor]) < _TAKES:
+            speech[take.actor].append(Recording(path=take.path))
+    actors = {trial.speaker for trial in every}
+    wanted = protocol.data.speakers or len(actors)
+    shortfalls = [f"{len(actors)} speakers instead of {wanted}"] if len(actors) < wanted else []
+    if limit is not None:
+        shortfalls.append(f"a quick look: at most {limit} sentences")
+    return Selection(
+        trials=tuple(trials),
+        gallery=Gallery(
+            speech={name: tuple(takes) for name, takes in speech.items() if takes},
+            groups={trial.speaker: trial.group for trial in every},
+        ),
+        remarks=tuple(shortfalls),
+        complete=not shortfalls,
+    )
+
+
+# Some twenty seconds with the silence around them trimmed.
+_TAKES = 12
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise ConfigError(f"a limit of {limit} leaves nothing to speak; give 1 or more")
 
 
 _TEXT_RULE = (
@@ -118,25 +194,45 @@ def _of_the_paper(
     protocol: Protocol, recordings: Sequence[Utterance]
 ) -> tuple[list[Utterance], list[str]]:
     """Keep the sources and the part that the protocol is of; where there are none, say so."""
-    rule, remarks, kept = protocol.data, list[str](), list(recordings)
+    rule, shortfalls, kept = protocol.data, list[str](), list(recordings)
     if not kept:
         raise ConfigError(f"protocol {protocol.name}: the corpus holds no recordings; give another")
     if rule.sources:
         found = [item for item in kept if item.source in rule.sources]
         if not found:
             others = ", ".join(sorted({item.source for item in kept}))
-            remarks.append(f"the corpus is {others}, not {' or '.join(rule.sources)}")
+            shortfalls.append(f"the corpus is {others}, not {' or '.join(rule.sources)}")
         kept = found or kept
     if rule.part:
         found = [item for item in kept if rule.part in item.audio_path.parts]
         if not found:
-            remarks.append(f"the corpus does not say which recordings are {rule.part}")
+            shortfalls.append(f"the corpus does not say which recordings are {rule.part}")
         kept = found or kept
-    return kept, remarks
+    return kept, shortfalls
 
 
-def _in_splits(recordings: Sequence[Utterance], splits: Sequence[str]) -> list[Utterance]:
-    return [item for item in recordings if not splits or item.split in splits]
+def _in_splits(
+    protocol: Protocol, recordings: Sequence[Utterance], splits: Sequence[str]
+) -> list[Utterance]:
+    """Keep the recordings of splits, and see to it that there are any and have sound files.
+
+    Raises:
+        ConfigError: there are none, or files are missing.
+    """
+    kept = [item for item in recordings if not splits or item.split in splits]
+    if not kept:
+        known = ", ".join(sorted({item.split for item in recordings}))
+        raise ConfigError(
+            f"protocol {protocol.name}: no recording of split {' or '.join(splits)}, the corpus "
+            f"has {known}; mark the split in the corpus"
+        )
+    missing = [item for item in kept if not item.audio_path.is_file()]
+    if missing:
+        raise ConfigError(
+            f"{len(missing)} of {len(kept)} recordings have no sound file, the first is "
+            f"{missing[0].audio_path}; put it there or take the line out"
+        )
+    return kept
 
 
 def _sentences(
@@ -149,14 +245,8 @@ def _sentences(
     """
     rule = protocol.data
     longest = float("inf") if rule.maximum_seconds is None else rule.maximum_seconds
-    kept = _in_splits(recordings, rule.splits)
+    kept = _in_splits(protocol, recordings, rule.splits)
     where = f"protocol {protocol.name}"
-    if not kept:
-        known = ", ".join(sorted({item.split for item in recordings}))
-        raise ConfigError(
-            f"{where}: no recording of split {' or '.join(rule.splits)}, the corpus has {known}; "
-            "mark the split in the corpus"
-        )
     if rule.native_only:
         kept = [item for item in kept if item.extra.get("native_english", True)]
     untold = sum(not item.text for item in kept)
@@ -167,7 +257,6 @@ def _sentences(
         raise ConfigError(
             f"{where}: none of {untold} recordings has a transcript; give a corpus with texts"
         )
-    _check_files(kept)
     if rule.minimum_seconds or rule.maximum_seconds is not None:
         fitting = [item for item in kept if rule.minimum_seconds <= seconds_of(item) <= longest]
         if not fitting:
@@ -177,15 +266,6 @@ def _sentences(
             )
         kept = fitting
     return kept
-
-
-def _check_files(recordings: Sequence[Utterance]) -> None:
-    missing = [item for item in recordings if not item.audio_path.is_file()]
-    if missing:
-        raise ConfigError(
-            f"{len(missing)} of {len(recordings)} recordings have no sound file, the first is "
-            f"{missing[0].audio_path}; put it there or take the line out"
-        )
 
 
 def _trials(
