@@ -135,10 +135,13 @@ class Measure(Protocol):
     Objects are sent to other processes: models are loaded at the first sample, not before.
     """
 
-    name: str
-    """Name in protocols and on the command line: ``intelligibility``."""
-    quantities: tuple[Quantity, ...]
-    """What it can measure."""
+    @property
+    def name(self) -> str:
+        """Name in protocols and on the command line: ``intelligibility``."""
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """What it can measure."""
 
     def judge(self, sample: Sample) -> Judgement:
         """Judge one sample.

@@ -24,16 +24,21 @@ Options = (
 """One of the subcommands."""
 
 
-def run(options: Any) -> int | None:
-    """Run the subcommand whose options these are, and return its exit status."""
+def run(options: Any) -> int:
+    """Run the subcommand whose options these are.
+
+    Returns:
+        exit status: 1 where an utterance failed, 0 elsewhere.
+    """
     match options:
         case SpeechOptions():
             return run_speech(options)
         case CodecOptions():
             return run_codec(options)
         case CompareOptions():
-            return run_compare(options)
+            run_compare(options)
         case ListenOptions():
-            return run_listen(options)
-        case _:
-            return run_listen_results(options)
+            run_listen(options)
+        case ListenResultsOptions():
+            run_listen_results(options)
+    return 0

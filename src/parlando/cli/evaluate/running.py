@@ -182,10 +182,10 @@ def _tell(report: Report) -> None:
     for remark in report.remarks:
         say(f"remark: {remark}")
     if report.failed:
-        row = report.failed[0]
-        part, why = next(iter(row.failures.items()))
+        first = report.failed[0]
+        part, why = next(iter(first.failures.items()))
         say(
             f"{len(report.failed)} of {len(report.rows)} utterances failed in part or whole, such "
-            f"as {row.trial.id} ({part}: {why})"
+            f"as {first.trial.id} ({part}: {why})"
         )
     say(f"{report.folder}: index.html, report.md, report.json")
