@@ -145,6 +145,14 @@ def test_long_sound_is_not_warped(voice: np.ndarray, monkeypatch: pytest.MonkeyP
     assert judged.notes["left_out"] == {"mcd_dtw": "longer than 1 s", "pesq": "longer than 1 s"}
 
 
+def test_too_little_speech_for_one_judge_leaves_the_others(voice: np.ndarray) -> None:
+    brief = voice[:3600]
+    judged = Distance().judge(sample(brief, brief))
+    assert set(judged.values) == {"mcd", "mcd_dtw", "mr_stft"}
+    assert judged.notes["left_out"]["stoi"] == "STOI finds too little speech in 0.23 s of sound"
+    assert "PESQ finds no speech" in judged.notes["left_out"]["pesq"]
+
+
 def test_without_a_reference_nothing_is_said(voice: np.ndarray) -> None:
     assert Distance().judge(sample(voice, None)).values == {}
 

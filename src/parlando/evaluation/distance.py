@@ -25,8 +25,9 @@ ALL_PASS = 0.42
 FRAME_SECONDS = 0.005
 """Step of the analysis."""
 FLOOR_DB = 80.0
-"""Envelopes are raised to this far below the loudest bin of their recording: what lies deeper is
-the zero of digital silence or the noise of a sound card, and would outweigh the speech."""
+"""Envelopes are raised to this far below the loudest bin of their recording, which is about the
+threshold of hearing when speech is played at the level of a conversation. What lies deeper, such as
+the zeros of digital silence, would outweigh the speech."""
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
 """Transform, hop and Hann window of the STFT distance, in samples."""
 LONGEST_SECONDS = 30.0
@@ -39,7 +40,7 @@ _MAGNITUDE_FLOOR = 1e-4
 
 _MCD_JUDGE = (
     f"WORLD (DIO, CheapTrick), mel-cepstra c1-c{ORDER}, all-pass {ALL_PASS}, "
-    f"{FRAME_SECONDS * 1000:g} ms, 10/ln10*sqrt(2*sum)"
+    f"{FRAME_SECONDS * 1000:g} ms, floor -{FLOOR_DB:g} dB, 10/ln10*sqrt(2*sum)"
 )
 
 
@@ -187,7 +188,7 @@ class Distance:
     What needs both in step (MCD without warping, spectra, PESQ, STOI) is measured where the lengths
     differ by at most one hop and the output is no speech from a prompt: then it is the
     resynthesis of the reference, and the longer one loses its tail. Elsewhere it is left out, as is
-    warping and PESQ beyond 30 s; the row's notes say why.
+    warping and PESQ beyond 30 s, and what finds too little speech; the row's notes say why.
     """
 
     name = "distance"
@@ -266,9 +267,12 @@ class Distance:
             output, reference = output[:length], reference[:length]
             figures["mcd"] = cepstral_distortion(mel_cepstra(output), mel_cepstra(reference))
             figures["mr_stft"] = spectral_distance(reference, output)
-            figures["stoi"] = short_time_intelligibility(reference, output, RATE_HZ)
-            if brief:
-                figures["pesq"] = wideband_pesq(reference, output, RATE_HZ)
+            ears = {"stoi": short_time_intelligibility} | ({"pesq": wideband_pesq} if brief else {})
+            for key, score in ears.items():
+                try:
+                    figures[key] = score(reference, output, RATE_HZ)
+                except AudioError as error:  # too little speech for this one; the others stand
+                    left_out[key] = str(error)
         else:
             left_out |= dict.fromkeys(("mcd", "mr_stft", "pesq", "stoi"), "not in step")
         notes = {"left_out": left_out} if left_out else {}

@@ -1,5 +1,6 @@
 """How well a codec gives back what went in, and at what price in bits."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,12 +54,21 @@ def short_time_intelligibility(reference: np.ndarray, degraded: np.ndarray, rate
         rate_hz: any; the measure itself works at 10 kHz.
 
     Raises:
-        AudioError: if the shapes differ.
+        AudioError: if the shapes differ, or the reference holds less than about 0.4 s of speech.
     """
     from pystoi import stoi
 
     _check_pair(reference, degraded)
-    return float(stoi(reference, degraded, rate_hz, extended=False))
+    with warnings.catch_warnings():
+        # It warns and returns 1e-5, which would pass for a figure.
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            return float(stoi(reference, degraded, rate_hz, extended=False))
+        except RuntimeWarning as warning:
+            seconds = len(reference) / rate_hz
+            raise AudioError(
+                f"STOI finds too little speech in {seconds:.2f} s of sound"
+            ) from warning
 
 
 def bits_per_second(levels: int, codebook_size: int, rate_hz: int, hop_samples: int) -> float:
