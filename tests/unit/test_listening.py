@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -294,6 +295,14 @@ def test_results_are_printed_and_written(pages, tmp_path, capsys):
     assert [row["mean"]["value"] for row in written["rows"]] == [3.5, 3.5]
     lines = (tmp_path / "scores" / "scores.md").read_text().splitlines()
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+
+
+def test_few_utterances_are_told_of(pages, tmp_path):
+    few = "fewer than 6 raters or utterances"
+    scores = _score(pages, "smos", tmp_path, lambda *_: 3.0)
+    assert few in markdown_of(scores)  # there are five utterances
+    rows = [replace(row, mean=replace(row.mean, items=6)) for row in scores.rows]
+    assert few not in markdown_of(replace(scores, rows=tuple(rows)))
 
 
 def test_a_significant_cmos_is_marked(pages, tmp_path):

@@ -114,8 +114,8 @@ def design_test(
     all contestants, the hidden reference and the low anchor at once. All contestants are heard
     with the same utterances, so that raters, utterances and systems are crossed.
 
-    Source: Loizou, "Speech quality assessment", 2011 (CMOS); VALL-E, section 5.1 (SMOS in half
-    points); ITU-R BS.1534-3 (MUSHRA).
+    Source: ITU-T P.800, annex E (comparison ratings from -3 to +3); VALL-E, section 5.1 (SMOS in
+    half points); ITU-R BS.1534-3 (MUSHRA). The attention checks are ours.
 
     Args:
         contestants: one or more; CMOS needs two.
@@ -233,7 +233,7 @@ class _Stage:
         return [self._check(str(self.generator.choice(items)), place) for place in range(count)]
 
     def _check(self, item: str, place: int) -> Screen:
-        contestant = self.contestants[self.generator.integers(len(self.contestants))]
+        contestant = self.contestants[int(self.generator.integers(len(self.contestants)))]
         sound = _read(contestant.outputs[item])
         if self.kind == "smos":
             count = int(self.generator.integers(2, 5))

@@ -33,6 +33,10 @@ class Player {
       sound.pause();
     } else {
       this.silence(place);
+      if (this.failed[place]) {
+        this.failed[place] = false;
+        sound.load(); // the network may be back
+      }
       if (sound.ended || sound.currentTime === 0) {
         sound.currentTime = 0;
         this.plays[place] += 1;

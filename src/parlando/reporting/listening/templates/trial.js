@@ -25,7 +25,7 @@ function refreshSound(button, player, place) {
   button.classList.toggle("heard", player.heard[place]);
   button.querySelector("path").setAttribute("d", playing ? ICONS.pause : ICONS.play);
   button.querySelector(".bar").style.width = `${100 * player.share(place)}%`;
-  const state = player.failed[place] ? "cannot be played"
+  const state = player.failed[place] ? "cannot be played, try again"
     : playing ? "playing" : player.heard[place] ? "✓ heard" : "not heard yet";
   button.querySelector(".state").textContent = state;
 }
