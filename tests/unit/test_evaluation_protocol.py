@@ -1,0 +1,209 @@
+"""Protocols: small files, read strictly, that say what they are."""
+
+import pytest
+
+from parlando.contracts import ConfigError
+from parlando.evaluation.protocol import (
+    MEASURES,
+    DataRule,
+    PromptRule,
+    Protocol,
+    TextList,
+    protocol_names,
+    read_protocol,
+)
+from parlando.systems.naturalspeech2.config import (
+    NaturalSpeech2ObjectiveConfig,
+    paper,
+)
+from parlando.text.normalize import normalize
+from parlando.text.phonemes import phonemize
+from parlando.text.vocabulary import is_phone
+
+WANTED = {
+    "ablation",
+    "bundled",
+    "hard-sentences",
+    "librispeech-continuation",
+    "librispeech-cross",
+    "naturalspeech2",
+    "naturalspeech2-vctk",
+    "naturalspeech3",
+    "out-of-domain",
+    "parlando",
+    "prompt-length",
+    "ravdess",
+    "scaling",
+    "steps",
+    "ten-minutes",
+}
+
+
+def test_all_protocols_are_there():
+    assert set(protocol_names()) == WANTED
+
+
+@pytest.mark.parametrize("name", sorted(WANTED))
+def test_every_protocol_loads_and_says_what_it_is(name):
+    protocol = read_protocol(name)
+    assert protocol.name == name
+    assert set(protocol.measures) <= set(MEASURES)
+    said = "\n".join(protocol.lines())
+    assert name in said
+    assert protocol.description in said
+    assert "Prompts: " in said
+    assert all(difference in said for difference in protocol.differences)
+    if protocol.papers:
+        assert protocol.source, "figures of papers stand beside it: say whose rule it is"
+
+
+@pytest.mark.parametrize(
+    ("name", "speakers", "each", "seconds"),
+    [
+        ("naturalspeech2", 40, 15, (3.0,)),
+        ("naturalspeech2-vctk", 108, 5, (3.0,)),
+        ("naturalspeech3", 40, 1, (3.0,)),
+        ("librispeech-cross", 40, None, ()),
+        ("librispeech-continuation", 40, None, (3.0,)),
+    ],
+)
+def test_counts_are_those_of_the_papers(name, speakers, each, seconds):
+    protocol = read_protocol(name)
+    assert protocol.data.speakers == speakers
+    assert protocol.data.sentences_per_speaker == each
+    assert protocol.prompts.seconds == seconds
+
+
+def test_valle2_speaks_utterances_of_four_to_ten_seconds():
+    for name in ("librispeech-cross", "librispeech-continuation"):
+        rule = read_protocol(name).data
+        assert (rule.minimum_seconds, rule.maximum_seconds) == (4.0, 10.0)
+        assert rule.part == "test-clean"
+    assert read_protocol("librispeech-continuation").prompts.rule == "prefix"
+
+
+def test_conditions_of_the_issue():
+    assert read_protocol("prompt-length").prompts.seconds == (3.0, 5.0, 10.0)
+    noisy = {text.name: text.noise_db for text in read_protocol("out-of-domain").texts}
+    assert noisy == {
+        "homographs": (),
+        "rare_names": (),
+        "numbers": (),
+        "very_long": (),
+        "plain": (20.0, 10.0, 0.0),
+    }
+    assert 150 in read_protocol("steps").steps
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("hard_sentences", 50),
+        ("homographs", 12),
+        ("rare_names", 12),
+        ("numbers", 12),
+        ("very_long", 12),
+        ("plain", 12),
+        ("bundled", 12),
+    ],
+)
+def test_text_lists_can_be_spoken(name, least):
+    sentences = TextList(name=name).read()
+    assert len(sentences) == len(set(sentences)) >= least
+    for sentence in sentences[:20]:
+        assert sum(map(is_phone, phonemize(normalize(sentence[:200])))) >= 2
+
+
+def test_a_joined_list_is_one_text_of_ten_minutes():
+    (text,) = TextList(name="very_long", joined=True).read()
+    assert 1400 <= len(text.split()) <= 1800, "150 to 170 words a minute"
+    assert read_protocol("ten-minutes").texts == (TextList(name="very_long", joined=True),)
+
+
+def test_switches_of_the_ablation_are_those_of_the_system():
+    sections = {"model": paper(), "objective": NaturalSpeech2ObjectiveConfig()}
+    protocol = read_protocol("ablation")
+    changed = [variant for variant in protocol.variants if variant.changes]
+    assert len(changed) == 4
+    for variant in changed:
+        for dotted, value in variant.changes.items():
+            section, field = dotted.split(".")
+            usual = getattr(sections[section], field)
+            assert type(usual) is type(value)
+            assert usual != value, f"{dotted} changes nothing"
+
+
+def test_what_is_not_trained_is_marked_and_not_filled():
+    protocol = read_protocol("ablation")
+    found = protocol.trained({"whole": "naturalspeech2-small"})
+    assert [(variant.name, place) for variant, place in found] == [
+        ("whole", "naturalspeech2-small"),
+        ("no-diffusion-prompt", None),
+        ("no-predictor-prompt", None),
+        ("no-ce-rvq", None),
+        ("no-query-attention", None),
+    ]
+    with pytest.raises(ConfigError, match="has no 'hole'; did you mean 'whole'"):
+        protocol.trained({"hole": "x"})
+
+
+def test_a_protocol_of_ones_own(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'title = "Mine"\nsource = ""\ndescription = "All of it."\nmeasures = ["voice"]\n'
+        '[prompts]\nrule = "other-utterance"\nseconds = [2, 4]\n'
+        "[data]\nspeakers = 7\nminimum_seconds = 1\n"
+    )
+    protocol = read_protocol(file)
+    assert protocol.name == "mine"
+    assert protocol.prompts == PromptRule(rule="other-utterance", seconds=(2.0, 4.0))
+    assert protocol.data == DataRule(speakers=7, minimum_seconds=1.0)
+    assert protocol.needs_data
+    assert not read_protocol("bundled").needs_data
+    assert not read_protocol("hard-sentences").needs_data
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('measures = ["voice"]\nspekers = 3\n', "has no 'spekers'"),
+        ('measures = ["voic"]\n', "has no 'voic'; did you mean 'voice'"),
+        ("measures = []\n", "measures nothing"),
+        ('measures = ["voice"]\nsteps = [0]\n', "counted from 1, got 0"),
+        ('measures = ["voice"]\ntexts = [{name = "plain"}]\n', "nobody says the texts"),
+        ("measures = [\n", "not valid TOML"),
+    ],
+)
+def test_wrong_files_are_refused_in_one_line(tmp_path, text, reason):
+    file = tmp_path / "wrong.toml"
+    file.write_text(
+        f'title = ""\nsource = ""\ndescription = ""\n{text}[prompts]\nrule = "other-utterance"\n'
+    )
+    with pytest.raises(ConfigError, match=reason) as caught:
+        read_protocol(file)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "seconds", "reason"),
+    [("prefix", (), "give one value"), ("other-utterance", (3.0, 0.0), "above 0")],
+)
+def test_wrong_prompts_are_refused(rule, seconds, reason):
+    with pytest.raises(ConfigError, match=reason):
+        Protocol(
+            name="x",
+            title="",
+            source="",
+            description="",
+            measures=("voice",),
+            prompts=PromptRule(rule=rule, seconds=seconds),
+        )
+
+
+def test_unknown_names_get_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'naturalspeech2'"):
+        read_protocol("naturalspech2")
+    with pytest.raises(ConfigError, match="did you mean 'homographs'"):
+        TextList(name="homograph").read()
+    with pytest.raises(ConfigError, match="cannot read the protocol"):
+        read_protocol("nowhere.toml")
