@@ -53,7 +53,17 @@ def numbers(values: Sequence[float], quantity: Quantity) -> list[str]:
     decimals = next((d for limit, d in ((100, 0), (10, 1), (1, 2)) if largest >= limit), 3)
     if quantity.unit == "%":
         decimals = min(decimals + 1, 2)
-    return [f"{value:.{decimals}f}".replace("-", "−") for value in scaled]
+    # Adding zero turns what rounds to -0 into 0.
+    rounded = [round(value, decimals) + 0.0 for value in scaled]
+    return [f"{value:.{decimals}f}".replace("-", "−") for value in rounded]
+
+
+def signed(values: Sequence[float], quantity: Quantity) -> list[str]:
+    """Write differences of one quantity: like :func:`numbers`, with the sign of what is gained."""
+    return [
+        f"+{text}" if value > 0.0 and float(text) else text
+        for value, text in zip(values, numbers(values, quantity), strict=True)
+    ]
 
 
 def number(value: float | None, quantity: Quantity) -> str:

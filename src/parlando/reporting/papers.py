@@ -1,6 +1,6 @@
 """What papers print, beside what was measured here, and whether the two may be compared."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,64 +8,79 @@ from parlando.evaluation.records import Report
 from parlando.reporting import document
 from parlando.reporting.document import MISSING, Cell, Table
 
+UNLIKE = "≠"
+"""Marks a column whose figures are not to be compared with ours."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class PaperTable:
-    """One table of a paper."""
+class Beside:
+    """A table of a paper with our line in it."""
 
     table: Table
     """Systems by quantities, ours in the last row."""
     notes: tuple[str, ...]
-    """In words, what may be compared and what differs."""
+    """On what the paper measured, what may be compared, and what differs."""
 
 
-def paper_tables(report: Report) -> list[PaperTable]:
-    """Set the papers' figures beside those of a report, one table for each of theirs."""
+def paper_tables(report: Report) -> list[Beside]:
+    """Set a report's figures beside those of papers, one table for each of theirs.
+
+    Args:
+        report: its ``papers`` are ``parlando.evaluation.papers.PaperFigure`` as mappings.
+    """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for entry in report.papers:
-        groups.setdefault(_caption(entry), []).append(entry)
-    return [_paper_table(report, caption, entries) for caption, entries in groups.items()]
+        caption = ", ".join(str(entry[k]) for k in ("paper", "table", "title") if entry.get(k))
+        groups.setdefault(caption, []).append(entry)
+    return [_beside(report, caption, entries) for caption, entries in groups.items()]
 
 
-def _caption(entry: Mapping[str, Any]) -> str:
-    return ", ".join(str(entry[key]) for key in ("paper", "table", "title") if entry.get(key))
-
-
-def _paper_table(report: Report, caption: str, entries: list[Mapping[str, Any]]) -> PaperTable:
-    keys = list(dict.fromkeys(str(entry["quantity"]) for entry in entries))
-    systems = list(dict.fromkeys(str(entry["system"]) for entry in entries))
-    found = {(str(each["system"]), str(each["quantity"])): each for each in entries}
+def _beside(report: Report, caption: str, entries: Sequence[Mapping[str, Any]]) -> Beside:
+    first_of = {str(entry["quantity"]): entry for entry in reversed(entries)}
     known = report.quantities()
+    keys = [key for key in known if key in first_of]
+    values = {(entry["system"], entry["quantity"]): entry["value"] for entry in entries}
     rows = [
         (
             Cell(text=system),
-            *(Cell(text=_printed(found.get((system, key)))) for key in keys),
+            *(Cell(text=_printed(values.get((system, key)))) for key in keys),
         )
-        for system in systems
+        for system in dict.fromkeys(str(entry["system"]) for entry in entries)
     ]
-    ours = [Cell(text=f"{report.name} (measured here)")]
-    for key in keys:
-        figure = report.figure(key)
-        if figure is None:
-            ours.append(Cell(text=MISSING))
-        else:
-            value, interval = document.with_interval(
-                figure.value, figure.low, figure.high, figure.quantity
-            )
-            ours.append(Cell(text=value, detail=interval, strong=True))
-    heads = [document.head(known[key]) if key in known else document.words(key) for key in keys]
-    return PaperTable(
-        table=Table(caption=caption, columns=("System", *heads), rows=(*rows, tuple(ours))),
-        notes=tuple(dict.fromkeys(_note(entry, known) for entry in entries)),
+    heads = [
+        document.head(known[key]) + (f" {UNLIKE}" if not first_of[key]["comparable"] else "")
+        for key in keys
+    ]
+    columns = ("System", *heads)
+    return Beside(
+        table=Table(caption=caption, columns=columns, rows=(*rows, _ours(report, keys))),
+        notes=(
+            *dict.fromkeys(f"The paper: {entry['protocol']}." for entry in entries),
+            *(_note(known[key].title, first_of[key]) for key in keys),
+        ),
     )
 
 
-def _printed(entry: Mapping[str, Any] | None) -> str:
-    return MISSING if entry is None else f"{entry['value']:g}"
+def _ours(report: Report, keys: Sequence[str]) -> tuple[Cell, ...]:
+    cells = [Cell(text=report.name, detail="measured here", strong=True)]
+    for key in keys:
+        figure = report.figure(key)
+        if figure is None:
+            cells.append(Cell(text=MISSING))
+            continue
+        value, interval = document.with_interval(
+            figure.value, figure.low, figure.high, figure.quantity
+        )
+        cells.append(Cell(text=value, detail=interval, strong=True))
+    return tuple(cells)
 
 
-def _note(entry: Mapping[str, Any], known: Mapping[str, Any]) -> str:
-    title = known[entry["quantity"]].title if entry["quantity"] in known else entry["quantity"]
-    if entry.get("comparable"):
-        return f"{title}: may be compared, the protocol is the same."
-    return f"{title}: not to be compared. {entry.get('difference', '')}".strip()
+def _printed(value: float | None) -> str:
+    """Write a figure as it is printed in the paper, which knows how exact it is."""
+    return MISSING if value is None else f"{value:g}".replace("-", "−")
+
+
+def _note(title: str, entry: Mapping[str, Any]) -> str:
+    if entry["comparable"]:
+        return f"{title}: may be compared; sentences, prompts and judge are the same."
+    return f"{title} {UNLIKE}: not to be compared with ours: {entry['difference']}."

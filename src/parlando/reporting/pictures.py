@@ -84,6 +84,28 @@ def range_bar(
     return _svg(160, 22, "where it lies between chance and people", parts, "bar")
 
 
+def difference_bar(value: float, low: float, high: float, kind: str) -> str:
+    """Draw a difference and its interval about zero, on a scale of its own.
+
+    Args:
+        value: the difference.
+        low: lower end of its interval.
+        high: upper end.
+        kind: ``gain``, ``loss`` or ``unclear``, for the colour.
+    """
+    widest = max(abs(low), abs(high), abs(value)) or 1.0
+
+    def x(number: float) -> str:
+        return _px(80 + 72 * number / widest)
+
+    parts = [
+        '<line class="axis" x1="6" y1="11" x2="154" y2="11"/><path class="axis" d="M80 4v14"/>',
+        f'<line class="spread {kind}" x1="{x(low)}" y1="11" x2="{x(high)}" y2="11"/>',
+        f'<circle class="{kind}" cx="{x(value)}" cy="11" r="4"/>',
+    ]
+    return _svg(160, 22, "the difference and its interval about zero", parts, "bar")
+
+
 def line_plot(
     points: Sequence[Point],
     *,

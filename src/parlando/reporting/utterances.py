@@ -8,8 +8,9 @@ from typing import Any
 from parlando.contracts import AudioError
 from parlando.evaluation.measure import Quantity, Row
 from parlando.evaluation.records import Report, audio_path
-from parlando.reporting import document, pictures, wording
+from parlando.reporting import document, wording
 from parlando.reporting.document import Cell, Table
+from parlando.reporting.pictures import phones_of, spectrogram
 from parlando.reporting.players import PART_TITLES, Player, Sounds, read_sound
 
 
@@ -105,7 +106,11 @@ def utterance(
     try:
         players = sounds.of_trial(report.folder, row.trial.id)
         if with_pictures:
-            drawn = _pictures(report, row, players)
+            drawn = [
+                picture(report, row, player, PART_TITLES[player.part])
+                for player in players
+                if player.part != "prompt"
+            ]
     except AudioError as error:
         failures += (("sound", str(error)),)
     transcripts = wording.transcripts(row.notes)
@@ -127,8 +132,8 @@ def utterance(
             "values": {each.key: _sortable(row, each) for each in measured},
         },
         failures=failures,
-        heard=tuple(_heard(each) for each in first),
-        more=tuple(_heard(each) for each in transcripts if each not in first),
+        heard=tuple(heard(each) for each in first),
+        more=tuple(heard(each) for each in transcripts if each not in first),
         pictures=tuple(drawn),
         notes=tuple(_notes(row)),
     )
@@ -159,23 +164,28 @@ def _value_table(row: Row, quantities: Sequence[Quantity]) -> Table | None:
     return Table(caption="Values of this utterance", columns=columns, rows=rows)
 
 
-def _heard(transcript: wording.Transcript) -> Heard:
-    whose = "" if transcript.whose == "output" else " of the human recording"
-    return Heard(title=f"{transcript.judge}{whose}", stretches=transcript.stretches)
+def heard(transcript: wording.Transcript, of: str = "") -> Heard:
+    """Give a transcript its title; ``of`` names whose output it is, where there are several."""
+    if transcript.whose == "human":
+        of = "the human recording"
+    what = f"Heard in {of}" if of else "Heard"
+    return Heard(title=f"{what} ({transcript.judge})", stretches=transcript.stretches)
 
 
-def _pictures(report: Report, row: Row, players: Sequence[Player]) -> list[Picture]:
-    drawn = []
-    phones = pictures.phones_of(_details(report, row))
-    for player in players:
-        if player.part == "prompt":
-            continue
-        samples = read_sound(audio_path(report.folder, row.trial.id, player.part))
-        title = f"{PART_TITLES[player.part]}: mel spectrogram, pitch (60 to 500 Hz)"
-        told = phones if player.part == "output" else ()
-        svg = pictures.spectrogram(samples, label=f"{title} of {row.trial.id}", phones=told)
-        drawn.append(Picture(title=title + ", phones" * bool(told), sound=player.sound, svg=svg))
-    return drawn
+def picture(report: Report, row: Row, player: Player, title: str) -> Picture:
+    """Draw the spectrogram of what a player plays, with the phones that the system told.
+
+    Args:
+        report: where the sound lies.
+        row: whose sound it is.
+        player: an output's or a reference's.
+        title: names the sound.
+    """
+    samples = read_sound(audio_path(report.folder, row.trial.id, player.part))
+    told = phones_of(_details(report, row)) if player.part == "output" else ()
+    title = f"{title}: mel spectrogram, pitch (60 to 500 Hz){', phones' if told else ''}"
+    svg = spectrogram(samples, label=f"{title} of {row.trial.id}", phones=told)
+    return Picture(title=title, sound=player.sound, svg=svg)
 
 
 def _details(report: Report, row: Row) -> Mapping[str, Any]:
