@@ -130,11 +130,13 @@ def test_what_is_not_in_step_is_left_out_not_cut(voice: np.ndarray) -> None:
     assert "mcd" in figures(voice[:-213], voice, hop_samples=320, rate_hz=24_000)
     assert "mcd" not in figures(voice[:-214], voice, hop_samples=320, rate_hz=24_000)
     judged = Distance().judge(sample(voice[:-201], voice))
-    assert judged.notes["left_out"]["pesq"] == "not in step"
+    assert judged.notes["left_out"]["pesq"] == "-201 samples against the reference: not in step"
 
 
 def test_speech_from_a_prompt_is_never_in_step_by_chance(voice: np.ndarray) -> None:
-    assert set(figures(voice, voice, prompted=True)) == {"mcd_dtw"}
+    judged = Distance().judge(sample(voice, voice, prompted=True))
+    assert set(judged.values) == {"mcd_dtw"}
+    assert judged.notes == {}
     assert "pesq" in figures(voice, voice, prompted=True, codes=[[0]])
 
 

@@ -6,8 +6,8 @@ decibel or more. What is measured here is written beside every figure; set no ot
 
 import math
 import warnings
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import numpy as np
 
@@ -37,6 +37,7 @@ the latter holds no more than fifty stretches of speech."""
 _NEPER_DB = 10.0 * math.sqrt(2.0) / math.log(10.0)
 _SHORTEST_SECONDS = 0.1
 _MAGNITUDE_FLOOR = 1e-4
+_HOP_SAMPLES = 200
 
 _MCD_JUDGE = (
     f"WORLD (DIO, CheapTrick), mel-cepstra c1-c{ORDER}, all-pass {ALL_PASS}, "
@@ -185,10 +186,10 @@ def spoken_cepstra(samples: np.ndarray, what: str) -> np.ndarray:
 class Distance:
     """Distances between an output and the human recording of the same text.
 
-    What needs both in step (MCD without warping, spectra, PESQ, STOI) is measured where the lengths
-    differ by at most one hop and the output is no speech from a prompt: then it is the
-    resynthesis of the reference, and the longer one loses its tail. Elsewhere it is left out, as is
-    warping and PESQ beyond 30 s, and what finds too little speech; the row's notes say why.
+    What needs both in step (MCD without warping, spectra, PESQ, STOI) is measured of resyntheses
+    only: trials without a prompt, or outputs with codes. Their lengths may differ by one hop; then
+    the longer one loses its tail, and beyond that nothing is cut to fit. What is left out of such a
+    row, or for want of speech, or beyond 30 s, is told in its notes.
     """
 
     name = "distance"
@@ -246,47 +247,65 @@ class Distance:
         """Measure what the lengths allow; nothing where there is no reference.
 
         Raises:
-            AudioError: output or reference is silent or too short.
+            AudioError: output or reference is silent.
         """
         if sample.reference is None:
             return Judgement()
         output, reference = sample.output, sample.reference
         check_audible(output, "the output")
         check_audible(reference, "the reference")
-        figures: dict[str, float] = {}
-        left_out: dict[str, str] = {}
         brief = max(len(output), len(reference)) <= LONGEST_SECONDS * RATE_HZ
+        scores: dict[str, Callable[[], float]] = {}
+        left_out: dict[str, str] = {}
         if brief:
-            figures["mcd_dtw"] = warped_cepstral_distortion(
-                spoken_cepstra(output, "the output"), spoken_cepstra(reference, "the reference")
-            )
+            scores["mcd_dtw"] = partial(_warped, output, reference)
         else:
-            left_out["mcd_dtw"] = left_out["pesq"] = f"longer than {LONGEST_SECONDS:g} s"
-        if _in_step(sample, reference):
-            length = min(len(output), len(reference))
-            output, reference = output[:length], reference[:length]
-            figures["mcd"] = cepstral_distortion(mel_cepstra(output), mel_cepstra(reference))
-            figures["mr_stft"] = spectral_distance(reference, output)
-            ears = {"stoi": short_time_intelligibility} | ({"pesq": wideband_pesq} if brief else {})
-            for key, score in ears.items():
-                try:
-                    figures[key] = score(reference, output, RATE_HZ)
-                except AudioError as error:  # too little speech for this one; the others stand
-                    left_out[key] = str(error)
-        else:
-            left_out |= dict.fromkeys(("mcd", "mr_stft", "pesq", "stoi"), "not in step")
-        notes = {"left_out": left_out} if left_out else {}
-        return Judgement(values={key: (value, 1.0) for key, value in figures.items()}, notes=notes)
+            left_out["mcd_dtw"] = f"longer than {LONGEST_SECONDS:g} s"
+        if _resynthesis(sample):
+            surplus = len(output) - len(reference)
+            if abs(surplus) <= _hop_samples(sample):
+                length = min(len(output), len(reference))
+                in_step = _scores_in_step(reference[:length], output[:length])
+                if not brief:
+                    left_out["pesq"] = left_out["mcd_dtw"]
+                    del in_step["pesq"]
+                scores |= in_step
+            else:
+                why = f"{surplus:+d} samples against the reference: not in step"
+                left_out |= dict.fromkeys(("mcd", "mr_stft", "stoi", "pesq"), why)
+        values = {}
+        for key, score in scores.items():
+            try:
+                values[key] = (score(), 1.0)
+            except AudioError as error:  # too little speech for this one; the others stand
+                left_out[key] = str(error)
+        return Judgement(values=values, notes={"left_out": left_out} if left_out else {})
 
     def conclude(self, rows: Sequence[Row]) -> list[Figure]:
         """Give none: every distance is a mean over samples."""
         return []
 
 
-def _in_step(sample: Sample, reference: np.ndarray) -> bool:
-    """Tell a resynthesis from speech that happens to be as long as the human's."""
-    hop = round(
-        sample.details.get("hop_samples", 200) * RATE_HZ / sample.details.get("rate_hz", RATE_HZ)
+def _warped(output: np.ndarray, reference: np.ndarray) -> float:
+    return warped_cepstral_distortion(
+        spoken_cepstra(output, "the output"), spoken_cepstra(reference, "the reference")
     )
-    near = abs(len(sample.output) - len(reference)) <= hop
-    return near and ("codes" in sample.details or not sample.trial.prompt)
+
+
+def _scores_in_step(reference: np.ndarray, output: np.ndarray) -> dict[str, Callable[[], float]]:
+    return {
+        "mcd": lambda: cepstral_distortion(mel_cepstra(output), mel_cepstra(reference)),
+        "mr_stft": lambda: spectral_distance(reference, output),
+        "stoi": lambda: short_time_intelligibility(reference, output, RATE_HZ),
+        "pesq": lambda: wideband_pesq(reference, output, RATE_HZ),
+    }
+
+
+def _resynthesis(sample: Sample) -> bool:
+    """Tell a codec's output from speech, which may be as long as the human's by chance."""
+    return "codes" in sample.details or not sample.trial.prompt
+
+
+def _hop_samples(sample: Sample) -> int:
+    hop_samples = sample.details.get("hop_samples", _HOP_SAMPLES)
+    return round(hop_samples * RATE_HZ / sample.details.get("rate_hz", RATE_HZ))
