@@ -12,7 +12,7 @@ from speechlike import padded
 from parlando.audio import waveform
 from parlando.contracts import AudioError, ConfigError
 from parlando.evaluation.emotion import Emotion
-from parlando.evaluation.emotion_classifier import pooled_features
+from parlando.evaluation.emotion_classifier import EmotionClassifier, pooled_features
 from parlando.evaluation.measure import Row, Sample, Trial, figures_of
 from parlando.evaluation.ravdess import EMOTIONS, STATEMENTS, ravdess_trials, read_ravdess
 from parlando.evaluation.sounds import read_recording
@@ -187,8 +187,6 @@ def test_the_classifier_states_its_own_accuracy(measure: Emotion, corpus: Path) 
 
 
 def test_labels_dealt_at_random_leave_the_classifier_at_chance(tmp_path: Path) -> None:
-    from parlando.evaluation.emotion_classifier import EmotionClassifier
-
     generator = np.random.default_rng(0)
     takes = []
     for number in range(16):
@@ -201,6 +199,16 @@ def test_labels_dealt_at_random_leave_the_classifier_at_chance(tmp_path: Path) -
     right, total = np.sum(hits, axis=0)
     assert total == 16
     assert 0.2 < right / total < 0.8
+
+
+def test_a_take_without_speech_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "empty.wav"
+    waveform.save(path, np.zeros(16_000), RATE_HZ)
+    takes = [(path, "Actor_01", "sad"), (path, "Actor_02", "angry")]
+    with pytest.raises(AudioError, match=r"empty\.wav: the sound is silent .*; take it away"):
+        EmotionClassifier(takes)
+    with pytest.raises(ConfigError, match="at least two actors in two emotions"):
+        EmotionClassifier(takes[:1])
 
 
 def test_features_do_not_know_the_level_and_do_know_the_pitch() -> None:

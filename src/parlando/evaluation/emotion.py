@@ -50,7 +50,8 @@ class Emotion:
       nearest by MCD is in the emotion of the prompt. The second human take is asked the same.
     - MCD-Acc by classifier, which leaves out the actor it judges; its own accuracy is a figure.
 
-    Only trials of :func:`ravdess_trials` are judged; other samples are passed over.
+    Only trials of :func:`parlando.evaluation.ravdess.ravdess_trials` are judged; other samples
+    are passed over.
 
     Args:
         folder: of RAVDESS. Nothing is read before the first sample; then every strong take, once.
@@ -84,6 +85,7 @@ class Emotion:
         ),
         _quantity("emotion_classified_human", "MCD-Acc, by classifier: human take"),
         _quantity("emotion_chance", "Guessing among the emotions"),
+        _OWN,
     )
 
     def __init__(self, folder: str | Path) -> None:

@@ -81,6 +81,14 @@ def _skewness(values: np.ndarray) -> float:
     return float((centred**3).mean() / spread**3) if spread > 1e-9 else 0.0
 
 
+def _features_of(path: Path) -> np.ndarray:
+    samples = read_recording(Recording(path=path))
+    try:
+        return pooled_features(samples)
+    except AudioError as error:
+        raise AudioError(f"{path}: {error}; take it away, or unpack the corpus again") from error
+
+
 class EmotionClassifier:
     """Linear discriminants on :func:`pooled_features`, one for each actor that is left out.
 
@@ -91,6 +99,7 @@ class EmotionClassifier:
         takes: path, actor and emotion of each take; every one is read.
 
     Raises:
+        AudioError: a take cannot be read or holds no speech.
         ConfigError: there are fewer than two actors or emotions, or scikit-learn is missing.
     """
 
@@ -105,9 +114,7 @@ class EmotionClassifier:
         self._places = {path: index for index, (path, _, _) in enumerate(takes)}
         self._actors = np.array([actor for _, actor, _ in takes])
         self._emotions = np.array([emotion for *_, emotion in takes])
-        features = np.stack(
-            [pooled_features(read_recording(Recording(path=path))) for path, _, _ in takes]
-        )
+        features = np.stack([_features_of(path) for path, _, _ in takes])
         self._scales: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for actor in actors:
             mine = features[self._actors == actor]
