@@ -105,6 +105,15 @@ def load_trained(folder: Path, device: str = "cpu") -> "nn.Module":
     return _MODULES[kind](folder, device)
 
 
+def sampled_network(speaker: "Speaker") -> "nn.Module":
+    """Find the network that the sampler of a system evaluates, so that its calls can be counted."""
+    from parlando.systems.naturalspeech2.synthesis import NaturalSpeech2Synthesizer
+
+    if not isinstance(speaker.synthesizer, NaturalSpeech2Synthesizer):
+        raise ConfigError(f"{speaker.name}: it is not known which of its networks is sampled")
+    return speaker.synthesizer.model.diffusion
+
+
 def release_folder(place: str | Path, *kinds: str) -> Path:
     """Find the weights that a name or path means: a path wins where it exists.
 

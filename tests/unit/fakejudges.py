@@ -39,7 +39,7 @@ class Humming:
         self.folder = folder
         note_call(folder, "load")
 
-    def speak(self, text, voice=None, *, seed=None, progress=None, level=0.1):
+    def speak(self, text, voice=None, *, seed=None, level=0.1):
         note_call(self.folder, "speak")
         if text == "crash":
             raise TextError("the text is 'crash';\n give another")
@@ -48,7 +48,6 @@ class Humming:
         if text == "die":
             os._exit(9)
         noise = np.random.default_rng(seed).uniform(-level, level, 400 * len(text))
-        progress(1, 2)
         if voice is not None:
             assert voice[1] == 16_000
             noise = np.concatenate([noise, voice[0]])

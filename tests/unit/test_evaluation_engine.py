@@ -84,7 +84,7 @@ def test_figures_pool_over_rows_and_stand_beside_their_conditions(tmp_path):
     details = json.loads((tmp_path / "report" / "audio" / "t1.json").read_text())["details"]
     assert details["symbols"] == ["a", "b"]
     assert details["durations_frames"] == [3, 5]
-    assert details["first_audio_seconds"] <= details["wall_seconds"]
+    assert details["wall_seconds"] > 0.0
 
 
 def test_what_crashes_is_a_row_that_says_why(tmp_path):

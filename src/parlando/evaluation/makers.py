@@ -45,7 +45,7 @@ class SpeechMaker:
 
     Args:
         load: a picklable function that returns an object with ``speak(text, voice=(samples,
-            rate_hz), seed=…, progress=…, **options)``, such as ``parlando.speaking.Speaker``.
+            rate_hz), seed=…, **options)``, such as ``parlando.speaking.Speaker``.
         name: of the system.
         fingerprint: of its weights.
         options: of ``speak`` for every trial; a trial's own go before them.
@@ -68,27 +68,21 @@ class SpeechMaker:
         self._speaker: Any = None
 
     def make(self, trial: Trial, prompt: np.ndarray | None, reference: np.ndarray | None) -> Made:
-        """Speak; ``details`` tell symbols and durations, and what it cost."""
+        """Speak; ``details`` tell symbols, durations and the time that it took."""
         if trial.text is None:
             raise ConfigError(f"trial {trial.id} has no text to speak")
         if self._speaker is None:
             self._speaker = self._load()
-        heard: list[float] = []
         started = time.perf_counter()
         speech = self._speaker.speak(
             trial.text,
             voice=None if prompt is None else (prompt, RATE_HZ),
             seed=trial.seed,
-            progress=lambda _done, _total: heard.append(time.perf_counter() - started),
             **{**self.options, **trial.options},
         )
-        wall_seconds = time.perf_counter() - started
         details = {
             "rate_hz": speech.rate_hz,
-            "wall_seconds": wall_seconds,
-            "first_audio_seconds": heard[0] if heard else wall_seconds,
-            "peak_memory_bytes": _peak_memory_bytes(),
-            "parameters": _parameters(self._speaker),
+            "wall_seconds": time.perf_counter() - started,
             "options": {**self.options, **trial.options},
         }
         if getattr(speech, "phonemes", None):
@@ -142,8 +136,6 @@ class CodecMaker:
                 "rate_hz": codec.rate_hz,
                 "hop_samples": codec.hop_samples,
                 "wall_seconds": time.perf_counter() - started,
-                "peak_memory_bytes": _peak_memory_bytes(),
-                "parameters": _parameters(codec),
                 "codes": codes[0].cpu().tolist(),
                 "codebook_size": int(codec.quantizer.codebooks.shape[1]),
             },
@@ -208,36 +200,3 @@ def digest_folder(folder: Path) -> str:
             digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _parameters(model: Any) -> int:
-    """Count the numbers of a network, and of those a speaker is made of; shared ones once."""
-    import torch
-
-    seen: set[int] = set()
-    counted: dict[int, int] = {}
-
-    def walk(thing: Any, depth: int) -> None:
-        if id(thing) in seen or depth > 2:
-            return
-        seen.add(id(thing))
-        if isinstance(thing, torch.nn.Module):
-            counted.update({id(p): p.numel() for p in thing.parameters()})
-        elif hasattr(thing, "__dict__"):
-            for inner in vars(thing).values():
-                walk(inner, depth + 1)
-
-    walk(model, 0)
-    return sum(counted.values())
-
-
-def _peak_memory_bytes() -> int | None:
-    """Tell the most memory that this process ever had; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -108,7 +108,7 @@ def read_report(folder: str | Path) -> Report:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("schema_version", None)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise ConfigError(f"{path}: is damaged ({error}); run its command again") from error
     if version != SCHEMA_VERSION:
         raise ConfigError(

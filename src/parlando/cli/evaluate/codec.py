@@ -19,6 +19,7 @@ from parlando.evaluation.pairing import (
     sound_files,
     trial_id,
 )
+from parlando.evaluation.papers import CODEC_TABLES
 from parlando.evaluation.worker import Task
 
 MEASURES = ("distance", "codec", "voice")
@@ -84,6 +85,7 @@ def run_codec(options: CodecOptions) -> int:
         name=maker.name,
         protocol=PROTOCOL,
         remarks=remarks,
+        papers=CODEC_TABLES,
     )
 
 

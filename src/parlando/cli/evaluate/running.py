@@ -2,8 +2,8 @@
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -17,8 +17,9 @@ from rich.console import Console
 from parlando.contracts import ConfigError
 from parlando.evaluation.engine import Outcome, evaluate, pieces_of
 from parlando.evaluation.makers import Maker, digest_folder
-from parlando.evaluation.measure import Gallery
+from parlando.evaluation.measure import Figure, Gallery, Row
 from parlando.evaluation.measures import Judges, build_measures
+from parlando.evaluation.papers import beside
 from parlando.evaluation.records import Report, write_report
 from parlando.evaluation.worker import Task
 
@@ -111,9 +112,25 @@ def run_report(
     name: str,
     protocol: Mapping[str, Any],
     remarks: Sequence[str] = (),
-    papers: Sequence[Mapping[str, Any]] = (),
+    papers: Sequence[str] = (),
+    same_data: bool = False,
+    conclude: Callable[[Sequence[Row]], list[Figure]] | None = None,
 ) -> int:
     """Evaluate, write the report with its pages, and print what is in it.
+
+    Args:
+        tasks: what to make and judge.
+        makers: by the key that tasks name.
+        measures: names; ``cost`` is left to ``conclude``.
+        judges: what measures are built of.
+        options: of the command.
+        kind: of the report.
+        name: of the system, the codec or the folder.
+        protocol: what the report prints of it.
+        remarks: what a reader has to know.
+        papers: tables to set beside.
+        same_data: whether the sentences and prompts are those of the papers.
+        conclude: further figures, computed when all rows are there and nothing else runs.
 
     Returns:
         1 where anything failed, 0 elsewhere.
@@ -121,7 +138,7 @@ def run_report(
     from parlando.reporting.markdown import write_markdown
     from parlando.reporting.page import write_page
 
-    built, fingerprints = build_measures(measures, judges)
+    built, fingerprints = build_measures([m for m in measures if m != "cost"], judges)
     outcome: Outcome = evaluate(
         tasks,
         makers,
@@ -131,6 +148,8 @@ def run_report(
         fingerprints=fingerprints,
         seed=options.seed,
     )
+    figures = (*outcome.figures, *(conclude(outcome.rows) if conclude is not None else ()))
+    known = [figure.quantity for figure in figures]
     report = Report(
         kind=kind,
         name=name,
@@ -142,8 +161,8 @@ def run_report(
         judges={m.name: "; ".join(dict.fromkeys(q.judge for q in m.quantities)) for m in built},
         remarks=(*remarks, *outcome.remarks),
         rows=outcome.rows,
-        figures=outcome.figures,
-        papers=tuple(papers),
+        figures=figures,
+        papers=tuple(asdict(figure) for figure in beside(papers, known, same_data=same_data)),
         cost=outcome.cost,
         folder=options.out,
     )

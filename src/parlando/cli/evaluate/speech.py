@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from parlando.cli.evaluate.running import CommonOptions, chosen, judges_of, run_report
+from parlando.cli.evaluate.running import CommonOptions, judges_of, run_report
 from parlando.contracts import ConfigError
 from parlando.evaluation.makers import FilesMaker, Maker, SpeechMaker, digest_folder
-from parlando.evaluation.measure import Gallery, Trial
+from parlando.evaluation.measure import Figure, Row, Trial
 from parlando.evaluation.pairing import check_rates, outputs_of, sound_files
 from parlando.evaluation.protocol import Protocol, read_protocol
-from parlando.evaluation.selection import Selection, select
+from parlando.evaluation.selection import Selection, choose
 from parlando.evaluation.worker import Task
 from parlando.recipes import to_mapping
 
@@ -23,6 +23,7 @@ Kind = Literal[
 ]
 _SPEAK = ("steps", "solver", "speed", "guidance", "temperature")
 """Options that go on to ``speak``."""
+_REPEATS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,40 +74,47 @@ def run_speech(options: SpeechOptions) -> int:
     if options.plan:
         return _write_plan(selection, options.out)
     judges = judges_of(options, selection.gallery, **_further_judges(options))
-    remarks: tuple[str, ...]
+    measures = options.measures or protocol.measures
+    conclude = None
     if options.wavs is not None:
         makers, tasks, remarks = _of_files(options.wavs, selection.trials)
+        if "cost" in measures:
+            remarks += ("cost: files do not tell what it cost to make them",)
     else:
         makers, tasks, remarks = _of_systems(protocol, selection.trials, options)
+        if "cost" in measures:
+            conclude = partial(_cost, protocol, options)
     return run_report(
         tasks,
         makers,
-        options.measures or protocol.measures,
+        measures,
         judges,
         options,
         kind="speech",
         name=" + ".join(dict.fromkeys(maker.name for maker in makers.values())),
         protocol=to_mapping(protocol),
         remarks=(*selection.remarks, *remarks),
+        papers=protocol.papers,
+        same_data=selection.complete,
+        conclude=conclude,
     )
 
 
 def _selection(protocol: Protocol, options: SpeechOptions) -> Selection:
-    from parlando.evaluation.material import read_utterances
-    from parlando.evaluation.ravdess import ravdess_trials
-
     kind, path = options.data or ("jsonl", None)
-    if (protocol.data.layout == "ravdess") != (kind == "ravdess"):
+    if path is not None and (protocol.data.layout == "ravdess") != (kind == "ravdess"):
         raise ConfigError(
             f"protocol {protocol.name} and data of kind {kind} do not go together; RAVDESS has a "
             "protocol of its own: --protocol ravdess --data ravdess FOLDER"
         )
-    if kind == "ravdess" and path is not None:
-        trials = chosen(ravdess_trials(path, options.seed), options.limit, options.seed)
-        return Selection(trials=tuple(trials), gallery=Gallery())
-    work = options.out / "generated"
-    recordings = read_utterances(protocol, path, kind=kind, work=work)
-    return select(protocol, recordings, options.seed, options.limit)
+    return choose(
+        protocol,
+        path,
+        kind=kind,
+        seed=options.seed,
+        limit=options.limit,
+        work=options.out / "generated",
+    )
 
 
 def _further_judges(options: SpeechOptions) -> dict[str, Any]:
@@ -161,8 +169,7 @@ def _of_files(folder: Path, trials: Sequence[Trial]) -> Parts:
 
 def _of_systems(protocol: Protocol, trials: Sequence[Trial], options: SpeechOptions) -> Parts:
     """Let every system speak every trial; where there are several, each is a condition."""
-    given = {name: getattr(options, name) for name in _SPEAK}
-    speaking = {name: value for name, value in given.items() if value is not None}
+    speaking = _speak_options(options)
     places = _labelled(options.system, protocol)
     makers: dict[str, Maker] = {
         label: _system(place, options.device, speaking) for label, place in places.items()
@@ -175,11 +182,12 @@ def _of_systems(protocol: Protocol, trials: Sequence[Trial], options: SpeechOpti
     )
     if len(places) == 1 and not known:
         return makers, [Task(trial=trial, maker=next(iter(makers))) for trial in trials], remarks
-    label_name = "variant" if known else "system"
     tasks = [
         Task(
             trial=replace(
-                trial, id=f"{trial.id}@{label}", labels={**trial.labels, label_name: label}
+                trial,
+                id=f"{trial.id}@{label}",
+                labels={**trial.labels, _condition_name(protocol): label},
             ),
             maker=label,
         )
@@ -187,6 +195,37 @@ def _of_systems(protocol: Protocol, trials: Sequence[Trial], options: SpeechOpti
         for trial in trials
     ]
     return makers, tasks, remarks
+
+
+def _speak_options(options: SpeechOptions) -> dict[str, Any]:
+    given = {name: getattr(options, name) for name in _SPEAK}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _condition_name(protocol: Protocol) -> str:
+    return "variant" if protocol.variants else "system"
+
+
+def _cost(protocol: Protocol, options: SpeechOptions, rows: Sequence[Row]) -> list[Figure]:
+    """Measure what systems cost to use, one after the other, when nothing else runs."""
+    from parlando.evaluation.cost import Request, measure_cost, time_under_load
+    from parlando.registry import load, sampled_network
+
+    under_load = time_under_load(rows)
+    figures = [] if under_load is None else [under_load]
+    places = _labelled(options.system, protocol)
+    for label, place in places.items():
+        condition = {_condition_name(protocol): label} if len(places) > 1 else {}
+        for steps in protocol.steps or (None,):
+            speaking = _speak_options(options) | ({} if steps is None else {"steps": steps})
+            figures += measure_cost(
+                partial(load, place, options.device),
+                request=Request(options=speaking),
+                network=sampled_network,
+                repeats=_REPEATS,
+                condition=condition | ({} if steps is None else {"steps": str(steps)}),
+            )
+    return figures
 
 
 def _labelled(given: Sequence[str], protocol: Protocol) -> dict[str, str]:
