@@ -56,7 +56,8 @@
     else audio.addEventListener("loadedmetadata", start, { once: true });
     button.setAttribute("aria-pressed", "true");
     for (const svg of pictures(button)) svg.classList.add("playing");
-    audio.play().then(show, () => stop());
+    // Another sound taken up meanwhile breaks this one off: that is no fault of the other.
+    audio.play().then(show, (error) => { if (error.name !== "AbortError") stop(); });
   }
 
   function toggle(next) {
