@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.judging import Judges, Row, progress
-from benchmarks.material import Clip, Material, reference_phones, spread, word_phones
+from benchmarks.material import Clip, Material, reference_phones, word_phones
 from benchmarks.speech_table import Output, speak_sentences
 from parlando.evaluation.intelligibility import corpus_error, phone_errors
+from parlando.evaluation.material import spread
 from parlando.evaluation.protocol import TextList
 from parlando.evaluation.robustness import (
     REPEAT_MARGIN_NATS,

@@ -4,28 +4,24 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
-from parlando.audio import pitch, waveform
+from parlando.audio import waveform
 from parlando.contracts import ConfigError
 from parlando.data.corpora import Recording, read_jsonl
 from parlando.evaluation.intelligibility import scoring_words
+from parlando.evaluation.material import estimated_sex, spread
 from parlando.evaluation.robustness import Phones
 from parlando.text.normalize import normalize
 from parlando.text.phonemes import phonemize
 from parlando.text.vocabulary import base_phone, is_phone
-
-_Item = TypeVar("_Item")
 
 RATE_HZ = waveform.RATE_HZ
 PROMPT_SECONDS = 3.0
 LONGEST_PROMPT_SECONDS = 6.0
 ENROLMENT_SECONDS = 2.0
 _GAP_SECONDS = 0.15
-# Between the usual medians of men (about 115 Hz) and women (about 200 Hz) in read speech.
-_SEX_BORDER_HZ = 160.0
 
 PROMPT_RULE = (
     f"clips of one test speaker, silence trimmed, joined to {PROMPT_SECONDS:g} s or more, at most "
@@ -114,13 +110,6 @@ def read_material(data: Path, limit: int | None = None) -> Material:
     )
 
 
-def spread(items: Sequence[_Item], limit: int | None) -> list[_Item]:
-    """Choose at most ``limit`` items, evenly spread over all."""
-    if limit is None or limit >= len(items):
-        return list(items)
-    return [items[index * len(items) // limit] for index in range(limit)]
-
-
 def _read(recording: Recording) -> Clip:
     return Clip(
         id=recording.id,
@@ -168,13 +157,6 @@ def make_speaker(clips: Sequence[Clip]) -> TestSpeaker | None:
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     gap = np.zeros(int(_GAP_SECONDS * RATE_HZ), dtype=np.float32)
     return np.concatenate([piece for part in parts for piece in (part, gap)][:-1])
-
-
-def estimated_sex(samples: np.ndarray) -> str:
-    """Judge the sex by the median F0 of ``(S,)`` samples at 16 kHz."""
-    f0_hz, _ = pitch.f0(samples, RATE_HZ, 200)
-    voiced = f0_hz[f0_hz > 0]
-    return "female" if voiced.size and np.median(voiced) > _SEX_BORDER_HZ else "male"
 
 
 def assign_prompts(
