@@ -21,10 +21,13 @@ class CompareOptions:
         tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="REPORT...")
     ] = ()
     """Folders of reports, two or more."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="DIR")] = None
+    """Folder for a page with sounds side by side, comparison.md and comparison.json; without it
+    the comparison is only printed."""
 
 
 def run_compare(options: CompareOptions) -> None:
-    """Print the comparison.
+    """Print the comparison, and write its page where that is asked for.
 
     Raises:
         ConfigError: there are fewer than two reports, or they share no utterance.
@@ -33,6 +36,7 @@ def run_compare(options: CompareOptions) -> None:
     from rich.table import Table
 
     from parlando.reporting.compare import LEVEL, compare
+    from parlando.reporting.comparison import write_comparison
 
     if len(options.reports) < 2:
         raise ConfigError("give the folders of two reports or more")
@@ -49,6 +53,8 @@ def run_compare(options: CompareOptions) -> None:
         markup=False,
         soft_wrap=True,
     )
+    if options.out is not None:
+        write_comparison(comparison, options.out)
     for remark in comparison.remarks:
         console.print(f"remark: {remark}", markup=False, soft_wrap=True)
 

@@ -102,7 +102,7 @@ def run_speech(options: SpeechOptions) -> int:
 
 def _selection(protocol: Protocol, options: SpeechOptions) -> Selection:
     kind, path = options.data or ("jsonl", None)
-    if path is not None and (protocol.data.layout == "ravdess") != (kind == "ravdess"):
+    if (protocol.data.layout == "ravdess") != (kind == "ravdess"):
         raise ConfigError(
             f"protocol {protocol.name} and data of kind {kind} do not go together; RAVDESS has a "
             "protocol of its own: --protocol ravdess --data ravdess FOLDER"

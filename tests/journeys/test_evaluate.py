@@ -1,0 +1,199 @@
+"""``parlando evaluate``: a system, a codec or a folder to a report, and reports side by side."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from speechlike import padded, speechlike
+
+from parlando.audio.waveform import load, save
+from parlando.cli.main import main
+from parlando.evaluation.records import audio_path, read_report
+
+PESQ_MAXIMUM = 4.64
+SYSTEM = "naturalspeech2-small"
+
+
+def evaluate(*words):
+    return main(["evaluate", *(str(word) for word in words)])
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Write four recordings that pass for speech."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for number in range(4):
+        speech = speechlike(1.5 + number / 5, pitch_hz=100.0 + 20.0 * number)
+        save(folder / f"r{number}.wav", padded(speech, 0.3, 0.3), 16_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    """Let the protocol ``bundled`` say what it wants spoken: two sentences by espeak-ng."""
+    folder = tmp_path_factory.mktemp("plan")
+    words = ("--protocol", "bundled", "--limit", 2, "--plan", "-o", folder)
+    assert evaluate("speech", *words) == 0
+    return folder
+
+
+def trials_of(plan):
+    return json.loads((plan / "trials.json").read_text())["trials"]
+
+
+def test_identical_audio_scores_the_best_that_there_is(recordings, tmp_path):
+    words = ("--wavs", recordings, "--reference", recordings, "-o", tmp_path / "report")
+    assert evaluate("codec", *words, "--processes", 1) == 0
+    report = read_report(tmp_path / "report")
+    assert report.figure("mcd").value == 0.0
+    assert report.figure("mcd_dtw").value == 0.0
+    assert report.figure("mr_stft").value == 0.0
+    assert report.figure("stoi").value == pytest.approx(1.0, abs=1e-6)
+    assert report.figure("pesq").value == pytest.approx(PESQ_MAXIMUM, abs=0.01)
+    assert report.figure("sim_o").value == pytest.approx(1.0, abs=1e-6)
+    assert [row.trial.id for row in report.rows] == ["r0", "r1", "r2", "r3"]
+    for name in ("index.html", "report.md"):
+        assert "Resynthesis" in (tmp_path / "report" / name).read_text(encoding="utf-8")
+
+
+def test_a_codec_is_measured_by_levels_and_compared(recordings, tmp_path, capsys):
+    measures = ("--measures", "distance", "codec", "--limit", 2)
+    for name, levels in (("few", (1, 2)), ("all", (1, 8))):
+        words = ("--codec", "rvq-small", "--reference", recordings, "-o", tmp_path / name)
+        assert evaluate("codec", *words, *measures, "--levels", *levels) == 0
+    few, every = (read_report(tmp_path / name) for name in ("few", "all"))
+    assert len(few.rows) == len(every.rows) == 4
+    rates = [few.figure("bit_rate", {"levels": level}).value for level in "12"]
+    assert rates[1] == pytest.approx(2.0 * rates[0])
+    distances = [every.figure("mr_stft", {"levels": level}).value for level in "18"]
+    assert distances[1] < distances[0]
+    # The same recordings at the same level, in another run: the very same numbers.
+    assert few.figure("mcd", {"levels": "1"}) == every.figure("mcd", {"levels": "1"})
+    capsys.readouterr()
+    assert evaluate("compare", tmp_path / "few", tmp_path / "all", "-o", tmp_path / "beside") == 0
+    assert "are not in every report" in capsys.readouterr().out.replace("\n", " ")
+    assert (tmp_path / "beside" / "comparison.json").is_file()
+
+
+def test_human_recordings_score_what_the_recogniser_makes_of_them(plan, tmp_path):
+    spoken = tmp_path / "spoken"
+    spoken.mkdir()
+    for trial in trials_of(plan):
+        shutil.copy(trial["reference"]["path"], spoken / f"{trial['id']}.wav")
+    words = ("--wavs", spoken, "--limit", 2, "--measures", "intelligibility", "voice", "distance")
+    assert evaluate("speech", *words, "-o", tmp_path / "report") == 0
+    report = read_report(tmp_path / "report")
+    for key in ("wer", "cer"):
+        figure = report.figure(key)
+        assert figure.value == figure.human
+        assert figure.human < figure.control
+    assert report.figure("mcd_dtw").value == 0.0
+    assert report.name == "spoken"
+    assert report.protocol["name"] == "bundled"
+
+
+def test_a_plan_holds_prompts_as_they_are_given(plan, tmp_path):
+    for trial in trials_of(plan):
+        prompt = load(audio_path(plan, trial["id"], "prompt"))
+        assert prompt.rate_hz == 16_000
+        assert prompt.duration_seconds == pytest.approx(3.0, abs=0.5)
+
+
+@pytest.mark.slow
+def test_a_system_speaks_a_protocol_with_the_same_numbers_again(tmp_path):
+    words = ("speech", "--system", SYSTEM, "--limit", 2, "--steps", 2)
+    measures = ("--measures", "phones", "voice", "prosody")
+    for name, processes in (("one", 1), ("two", 2)):
+        out = ("-o", tmp_path / name, "--processes", processes)
+        assert evaluate(*words, *measures, *out) == 0
+    one, two = (read_report(tmp_path / name) for name in ("one", "two"))
+    assert one.figures == two.figures
+    for first, second in zip(one.rows, two.rows, strict=True):
+        # Generated prompts lie in each report's own folder; all else is the same.
+        assert replace(first, trial=second.trial, wall_seconds=None) == replace(
+            second, wall_seconds=None
+        )
+        sounds = [load(audio_path(r.folder, first.trial.id)).samples for r in (one, two)]
+        np.testing.assert_array_equal(*sounds)
+    assert one.figure("sim_r") is not None
+    assert one.figure("per").human < one.figure("per").control
+
+
+@pytest.mark.slow
+def test_an_ablation_lists_what_is_not_trained(plan, tmp_path):
+    data = ("--data", "jsonl", plan / "generated" / "generated.jsonl")
+    words = ("--protocol", "ablation", "--limit", 1, "--steps", 1, "--measures", "phones")
+    systems = ("--system", f"whole={SYSTEM}", f"no-ce-rvq={SYSTEM}")
+    assert evaluate("speech", *words, *data, *systems, "-o", tmp_path / "report") == 0
+    report = read_report(tmp_path / "report")
+    variants = {row.trial.labels["variant"] for row in report.rows}
+    assert variants == {"whole", "no-ce-rvq"}
+    whole, other = (report.figure("per", {"variant": name}) for name in ("whole", "no-ce-rvq"))
+    assert whole.value == other.value
+    untrained = [remark for remark in report.remarks if "not trained" in remark]
+    assert len(untrained) == 3
+    assert report.figure("per", {"variant": "no-query-attention"}) is None
+
+
+def test_one_failure_makes_the_exit_status_one_and_the_report_is_there(recordings, tmp_path):
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    for number in range(3):
+        shutil.copy(recordings / f"r{number}.wav", outputs)
+    save(outputs / "r2.wav", np.zeros(16_000, np.float32), 16_000)
+    words = ("--wavs", outputs, "--reference", recordings, "--measures", "distance")
+    assert evaluate("codec", *words, "-o", tmp_path / "report") == 1
+    report = read_report(tmp_path / "report")
+    failures = {row.trial.id: set(row.failures) for row in report.failed}
+    assert failures == {"r2": {"distance"}, "r3": {"output"}}
+    assert any("1 references have no file" in remark for remark in report.remarks)
+    assert "r3" in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("codec", "--reference", "{r}"), "give --codec NAME or --wavs DIR"),
+        (("codec", "--codec", "rvq-smal", "--reference", "{r}"), "did you mean 'rvq-small'?"),
+        (("codec", "--codec", "rvq-small", "--reference", "{t}/no"), "no such folder"),
+        (("codec", "--codec", "rvq-small", "--reference", "{t}"), "holds no sound file"),
+        (("codec", "--wavs", "{t}/low", "--reference", "{t}/low"), "low.wav: has 8000 Hz"),
+        (("codec", "--wavs", "{t}/low", "--reference", "{r}"), "no file is named like one of"),
+        (("codec", "--wavs", "{r}", "--reference", "{r}", "--levels", "1"), "--levels needs"),
+        (("codec", "--wavs", "{r}", "--reference", "{r}", "--limit", "0"), "--limit is 0"),
+        (("codec", "--wavs", "{r}", "--reference", "{r}", "--measures", "emotion"), "RAVDESS"),
+        (("speech",), "give --system NAME or --wavs DIR"),
+        (("speech", "--wavs", "{r}", "--protocol", "bundeld"), "did you mean 'bundled'?"),
+        (("speech", "--wavs", "{r}", "--protocol", "naturalspeech2"), "give one with --data"),
+        (("speech", "--wavs", "{r}", "--protocol", "ravdess"), "RAVDESS"),
+        (("speech", "--system", "nobody", "--limit", "1"), "this release has no 'nobody'"),
+        (
+            ("speech", "--system", "aligner-small", "--limit", "1"),
+            "did you mean 'naturalspeech2-small'?",
+        ),
+        (
+            ("speech", "--wavs", "{r}", "--protocol", "ravdess", "--data", "jsonl", "{t}/x.jsonl"),
+            "do not go together",
+        ),
+        (
+            ("speech", "--wavs", "{r}", "--protocol", "steps", "--data", "jsonl", "{t}/mute.jsonl"),
+            "has a transcript",
+        ),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(words, message, recordings, tmp_path, capsys):
+    (tmp_path / "low").mkdir()
+    save(tmp_path / "low" / "low.wav", speechlike(1.0, 8000), 8000)
+    mute = {"id": "m", "audio": str(recordings / "r0.wav"), "speaker": "s", "split": "test"}
+    (tmp_path / "mute.jsonl").write_text(json.dumps(mute))
+    if "{t}" in words:
+        shutil.rmtree(tmp_path / "low")
+    given = [word.format(r=recordings, t=tmp_path) for word in words]
+    assert evaluate(*given, "-o", tmp_path / "report") == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.startswith("parlando: ")
+    assert told.count("\n") == 1
+    assert not (tmp_path / "report" / "report.json").exists()
