@@ -122,7 +122,7 @@ def test_keys_walk_and_play(page, folder):
     page.keyboard.press("j")
     assert page.evaluate("document.activeElement.querySelector('h3').innerText") == "003"
     page.keyboard.press("2")
-    assert page.locator(PRESSED).inner_text().startswith("Human")
+    assert page.locator(PRESSED).inner_text().startswith("Reference")
     page.keyboard.press("1")
     assert page.locator(PRESSED).inner_text().startswith("Output")
     page.keyboard.press("k")
@@ -164,6 +164,6 @@ def test_a_comparison_plays_both_systems(page, folder):
     page.goto((folder / "comparison" / "index.html").as_uri())
     item = page.locator("li.utterance", has_text="003").first
     item.focus()
-    for key, title in (("1", "first"), ("2", "second"), ("3", "Human"), ("4", "Prompt")):
+    for key, title in (("1", "first"), ("2", "second"), ("3", "Reference"), ("4", "Prompt")):
         page.keyboard.press(key)
         assert page.locator(PRESSED).inner_text().startswith(title)

@@ -7,6 +7,7 @@ import pytest
 from reportlike import QUANTITIES, SIM, WER, changed, report, row, simulated
 
 from parlando.contracts import ConfigError
+from parlando.evaluation.measure import Figure
 from parlando.reporting.compare import compare, holm, paired_difference
 
 
@@ -155,3 +156,15 @@ def test_levels_of_people_and_chance_are_no_lines(tmp_path):
     lines = compare([report(rows, tmp_path, name=name) for name in "ab"]).lines
     assert [line.quantity.key for line in lines] == ["wer"]
     assert QUANTITIES[1].key == "wer_human"
+
+
+def test_a_figure_of_the_whole_list_is_not_paired(tmp_path):
+    quantity = dataclasses.replace(SIM, key="rank_one", title="Rank-1 identification")
+    reports = []
+    for name in "ab":
+        made = report(simulated(6, 9), tmp_path, name=name)
+        figure = Figure(quantity=quantity, value=0.9, count=6)
+        reports.append(dataclasses.replace(made, figures=(*made.figures, figure)))
+    comparison = compare(reports)
+    assert [line.quantity.key for line in comparison.lines] == ["wer"]
+    assert "Rank-1 identification is not compared" in comparison.remarks[0]

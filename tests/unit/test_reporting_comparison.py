@@ -48,7 +48,7 @@ def test_sounds_of_both_stand_side_by_side(tmp_path):
     text = write_comparison(compare(reports), tmp_path / "out", pictures=1).read_text("utf-8")
     first = text.split('<li class="utterance')[1]
     titles = [part.split("<small>")[0].split(">")[1] for part in first.split('class="play"')[1:]]
-    assert titles == ["first", "second", "Human", "Prompt"]
+    assert titles == ["first", "second", "Reference", "Prompt"]
     assert first.count('class="spectrogram"') == 2
     # Both reports hold the same sounds here: each is in the page once.
     assert text.count("data:audio/ogg") == 9

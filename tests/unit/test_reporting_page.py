@@ -248,3 +248,9 @@ def test_a_folder_that_cannot_be_written_is_told(rows, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         write_page(report(rows[:1], tmp_path / "file" / "report"), pictures=0)
+
+
+def test_conditions_are_offered_in_the_order_of_their_numbers(rows, tmp_path):
+    text = write_page(report(rows, tmp_path), pictures=0).read_text(encoding="utf-8")
+    places = [text.index(f"<option>prompt seconds: {value}<") for value in (3, 5, 10)]
+    assert places == sorted(places)

@@ -123,7 +123,11 @@ def compare(reports: Sequence[Report], *, seed: int = 0) -> Comparison:
         if reason:
             remarks.append(reason)
             continue
-        if not all(having):
+        if not any(having):
+            remarks.append(
+                f"{quantity.title} is not compared: it is a figure of the whole list, which "
+                "utterances cannot be paired for"
+            )
             continue
         pairs, left_out = _pairs(quantity.key, rows)
         if left_out:

@@ -16,7 +16,14 @@ from parlando.reporting.markdown import table as markdown_table
 from parlando.reporting.page import PAGE_NAME, audio_note, write_template, write_text
 from parlando.reporting.pictures import difference_bar
 from parlando.reporting.players import EMBED_MEGABYTES, PART_TITLES, Player, Sounds
-from parlando.reporting.utterances import Picture, Utterance, heard, label_texts, picture
+from parlando.reporting.utterances import (
+    Picture,
+    Utterance,
+    heard,
+    label_texts,
+    picture,
+    sorted_labels,
+)
 
 MARKDOWN_NAME = "comparison.md"
 JSON_NAME = "comparison.json"
@@ -68,7 +75,7 @@ def write_comparison(
             for line in comparison.lines
             for index in range(len(line.differences))
         ],
-        "labels": sorted({label for each in utterances for label in each.labels}),
+        "labels": sorted_labels(utterances),
         "utterances": utterances,
         "sounds": sounds.sources(),
     }

@@ -15,7 +15,7 @@ from parlando.reporting.document import Table, ratio, shown
 from parlando.reporting.papers import paper_tables
 from parlando.reporting.pictures import Point, histogram, line_plot
 from parlando.reporting.players import EMBED_MEGABYTES, Sounds
-from parlando.reporting.utterances import utterance, worst_rows
+from parlando.reporting.utterances import sorted_labels, utterance, worst_rows
 
 PAGE_NAME = "index.html"
 PICTURES = 24
@@ -84,7 +84,7 @@ def write_page(
         "distributions": distributions,
         "audio_note": audio_note(sounds, embed_megabytes),
         "sorts": [{"key": each.key, "title": each.title} for each in quantities],
-        "labels": sorted({label for each in utterances for label in each.labels}),
+        "labels": sorted_labels(utterances),
         "utterances": utterances,
         "sounds": sounds.sources(),
     }
@@ -129,9 +129,10 @@ def write_text(path: Path, text: str) -> Path:
 def readable_date(created: str) -> str:
     """Write an ISO 8601 date as people do; what is none stays as it is."""
     try:
-        return f"{datetime.datetime.fromisoformat(created):%-d %B %Y}"
+        date = datetime.datetime.fromisoformat(created)
     except ValueError:
         return created
+    return f"{date.day} {date:%B %Y}"
 
 
 def audio_note(sounds: Sounds, megabytes: float) -> str:

@@ -16,7 +16,7 @@ from parlando.contracts import AudioError
 from parlando.evaluation.measure import RATE_HZ
 from parlando.evaluation.records import Part, audio_path
 
-PART_TITLES: dict[Part, str] = {"output": "Output", "reference": "Human", "prompt": "Prompt"}
+PART_TITLES: dict[Part, str] = {"output": "Output", "reference": "Reference", "prompt": "Prompt"}
 EMBED_MEGABYTES = 60.0
 """Largest sum of embedded sounds: browsers open larger pages unwillingly."""
 

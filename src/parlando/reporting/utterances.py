@@ -1,7 +1,8 @@
 """Single utterances as a page shows them: text, sounds, transcripts, pictures, values."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,6 +83,16 @@ def label_texts(row: Row) -> tuple[str, ...]:
     return tuple(([row.trial.speaker] if row.trial.speaker else []) + texts)
 
 
+def sorted_labels(utterances: Iterable[Utterance]) -> list[str]:
+    """List the labels of all utterances once, 3 before 10."""
+
+    def natural(label: str) -> list[tuple[int, float, str]]:
+        parts = re.split(r"(\d+(?:\.\d+)?)", label)
+        return [(0, float(p), "") if p[:1].isdigit() else (1, 0.0, p) for p in parts]
+
+    return sorted({label for each in utterances for label in each.labels}, key=natural)
+
+
 def utterance(
     report: Report,
     place: int,
@@ -160,14 +171,14 @@ def _value_table(row: Row, quantities: Sequence[Quantity]) -> Table | None:
         )
         for each in quantities
     )
-    columns = ("Quantity", "Output", "Human", "Chance")
+    columns = ("Quantity", "Output", "Reference", "Chance")
     return Table(caption="Values of this utterance", columns=columns, rows=rows)
 
 
 def heard(transcript: wording.Transcript, of: str = "") -> Heard:
     """Give a transcript its title; ``of`` names whose output it is, where there are several."""
     if transcript.whose == "human":
-        of = "the human recording"
+        of = "the reference"
     what = f"Heard in {of}" if of else "Heard"
     return Heard(title=f"{what} ({transcript.judge})", stretches=transcript.stretches)
 
