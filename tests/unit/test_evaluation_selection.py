@@ -311,6 +311,12 @@ def test_short_utterances_are_joined_and_cut_to_the_sample(folder, corpus):
     assert len(read_joined(prompt.pieces)) == 5 * RATE_HZ
     assert [item.utterance.id for item in prompt.spoken] == ["gert/00", "gert/01"]
     assert prompt_of(short, 9.0) is None
+    # The first lasts long enough in all, but 2.9 s of it are silence.
+    quiet = make(folder, "gert", 5, 0.6)
+    soundfile.write(quiet.audio_path, padded(speechlike(0.6), 2.0, 0.9), RATE_HZ)
+    quiet = replace(quiet, duration_seconds=3.5)
+    alone = prompt_of([quiet, *short, make(folder, "gert", 6, 4.0)], 3.0)
+    assert [item.utterance.id for item in alone.spoken] == ["gert/06"]
     head, tail = divided(prompt.pieces, 1.0)
     assert joined_seconds(head) == 1.0
     assert joined_seconds(tail) == pytest.approx(4.0)
@@ -360,6 +366,14 @@ def test_some_missing_transcripts_are_counted(corpus):
     assert {trial.speaker for trial in selection.trials} == set(PITCH) - {"anna"}
     cross = select(read_protocol("librispeech-cross"), corpus)
     assert all(trial.prompt_text for trial in cross.trials)
+
+
+def test_training_speech_is_said_to_be_that(corpus):
+    vctk = protocol_of("naturalspeech2-vctk", speakers=4, sources=("librispeech",))
+    heard = [replace(item, split="train") if item.speaker == "anna" else item for item in corpus]
+    remarks = select(vctk, heard).remarks
+    assert any("marks 9 of 36 recordings as training speech" in remark for remark in remarks)
+    assert not any("training" in remark for remark in select(vctk, corpus).remarks)
 
 
 def test_segments_of_a_long_file_keep_their_places(folder):

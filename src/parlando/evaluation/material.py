@@ -271,31 +271,28 @@ def enrolled(
 
 
 def prompt_of(utterances: Sequence[Utterance], seconds: float | None) -> Prompt | None:
-    """Join the speech of utterances, in order, to a prompt of a length.
+    """Make a prompt of a length: of one utterance if one is long enough, or else of several.
 
     Args:
-        utterances: of one speaker; the first that is long enough alone is taken alone.
+        utterances: of one speaker; the first that will do is taken.
         seconds: length; None takes the first utterance whole.
 
     Returns:
         the prompt, or None where all the speech is too short.
     """
+    if seconds is None:
+        return next((_joined([item]) for item in spoken(utterances)), None)
+    long = [item for item in utterances if seconds_of(item) >= seconds]
+    for item in spoken(long):
+        if joined_seconds([item.speech]) >= seconds:
+            return _joined([item]).shortened(seconds)
     used: list[Spoken] = []
-    for item in spoken(_long_enough_first(utterances, seconds)):
+    for item in spoken(utterances):
         used.append(item)
-        prompt = Prompt(pieces=tuple(one.speech for one in used), spoken=tuple(used))
-        if seconds is None or joined_seconds(prompt.pieces) >= seconds:
-            return prompt.shortened(seconds)
+        if joined_seconds([one.speech for one in used]) >= seconds:
+            return _joined(used).shortened(seconds)
     return None
 
 
-def _long_enough_first(
-    utterances: Sequence[Utterance], seconds: float | None
-) -> Sequence[Utterance]:
-    """Move the first utterance of the length to the front, by the lengths that corpora state."""
-    if seconds is None:
-        return utterances
-    # Half a second of silence around the speech is usual.
-    needed = seconds + 0.5
-    long = next((item for item in utterances if seconds_of(item) >= needed), None)
-    return [*([long] if long else []), *(item for item in utterances if item is not long)]
+def _joined(used: Sequence[Spoken]) -> Prompt:
+    return Prompt(pieces=tuple(item.speech for item in used), spoken=tuple(used))

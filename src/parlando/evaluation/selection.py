@@ -247,6 +247,11 @@ def _sentences(
     longest = float("inf") if rule.maximum_seconds is None else rule.maximum_seconds
     kept = _in_splits(protocol, recordings, rule.splits)
     where = f"protocol {protocol.name}"
+    if not rule.splits and (heard := sum(item.split == "train" for item in kept)):
+        remarks.append(
+            f"the corpus marks {heard} of {len(kept)} recordings as training speech: a system that "
+            "was trained on them is not judged by this"
+        )
     if rule.native_only:
         kept = [item for item in kept if item.extra.get("native_english", True)]
     untold = sum(not item.text for item in kept)
