@@ -15,12 +15,13 @@ from parlando.data.corpora import Recording, read_jsonl
 from parlando.evaluation.protocol import TextList
 
 VOICES = {
-    "anna": ("en-us+f2", "female"),
+    "anna": ("en-us+f1", "female"),
     "clara": ("en-us+f4", "female"),
     "bruno": ("en-us+m3", "male"),
     "david": ("en-us+m7", "male"),
 }
-"""Names, voices of espeak-ng and sexes of the speakers."""
+"""Names, voices of espeak-ng and sexes of the speakers. Voices with ``breath`` (f2, f3, f5) are left
+out: their noise is another in every process, and with it every number."""
 
 _NAME = "generated.jsonl"
 _SYNCHRONOUS = 2
