@@ -11,7 +11,7 @@ from reportlike import QUANTITIES, TEXTS, report, row, write_audio
 
 from parlando.contracts import ConfigError
 from parlando.evaluation.records import audio_path
-from parlando.reporting import document
+from parlando.reporting import document, pictures, wording
 from parlando.reporting.markdown import write_markdown
 from parlando.reporting.page import write_page
 
@@ -182,7 +182,7 @@ def test_phones_that_the_system_told_stand_below_the_spectrogram(rows, tmp_path)
     }
     (tmp_path / "audio" / "000.json").write_text(json.dumps({"details": details}))
     text = write_page(made, pictures=1).read_text(encoding="utf-8")
-    assert re.search(r'<rect class="phone0" x="0" [^>]*width="13"', text)  # 0.1 s of 130 px/s
+    assert re.search(r'<rect class="phone0" x="0" [^>]*width="16"', text)  # 0.1 s of 160 px/s
     assert ">aɪ</text>" in text
 
 
@@ -254,3 +254,40 @@ def test_conditions_are_offered_in_the_order_of_their_numbers(rows, tmp_path):
     text = write_page(report(rows, tmp_path), pictures=0).read_text(encoding="utf-8")
     places = [text.index(f"<option>prompt seconds: {value}<") for value in (3, 5, 10)]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("reference", "heard", "marks"),
+    [
+        ("a b c", "a b c", [("same", "a b c")]),
+        ("a b c", "", [("lost", "a b c")]),
+        ("", "so it is", [("added", "so it is")]),
+        (
+            "a b c d",
+            "x b d",
+            [("lost", "a"), ("added", "x"), ("same", "b"), ("lost", "c"), ("same", "d")],
+        ),
+    ],
+)
+def test_marks_are_the_counted_errors(reference, heard, marks):
+    found = wording.difference(reference.split(), heard.split())
+    assert [(stretch.kind, stretch.text) for stretch in found] == marks
+
+
+def test_ticks_are_round_and_told_apart():
+    assert list(pictures._ticks(0.0, 25.0).values()) == ["0", "5", "10", "15", "20", "25"]
+    texts = list(pictures._ticks(99.5, 100.5).values())
+    assert len(set(texts)) == len(texts)
+    assert texts[0] == "99.6"
+    assert list(pictures._ticks(-0.4, 0.4).values()) == ["−0.4", "−0.2", "0.0", "0.2", "0.4"]
+
+
+def test_a_bar_runs_from_chance_to_people_whichever_is_larger():
+    def x(svg, kind):
+        return float(re.search(rf'class="{kind}" (?:d="M|cx=")([\d.]+)', svg)[1])
+
+    for value, human, control in ((0.2, 0.1, 0.9), (0.6, 0.9, 0.3)):
+        bar = pictures.range_bar(value, None, None, human, control)
+        assert x(bar, "chance") == 6
+        assert x(bar, "chance") < x(bar, "value") < x(bar, "human")
+    assert pictures.range_bar(0.2, 0.1, 0.3, None, None) == ""

@@ -236,6 +236,8 @@ def _value_text(value: Any) -> str:
     if isinstance(value, Mapping):
         filled = {key: each for key, each in value.items() if each not in (None, "", (), [], {})}
         return "; ".join(f"{words(key)}: {_value_text(each)}" for key, each in filled.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(_value_text(each) for each in value)
     return str(value)

@@ -12,7 +12,7 @@ import numpy as np
 
 from parlando.evaluation.measure import RATE_HZ
 
-PIXELS_PER_SECOND = 130
+PIXELS_PER_SECOND = 160
 """Width of spectrograms: two of them compare in time."""
 _PHONES_PIXELS = 20
 _MEL_PIXELS = 120
@@ -173,7 +173,7 @@ def histogram(values: Sequence[float], *, pooled: float, label: str) -> str:
         low, high = low - 0.5, high + 0.5
     bins = int(np.clip(round(2 * math.sqrt(len(values))), 5, 28))
     counts, edges = np.histogram(values, bins=bins, range=(low, high))
-    x = _Axis([low, high], 8, 292, margin=0.0)
+    x = _Axis([low, high], 16, 284, margin=0.0)
     height = 66.0 / max(int(counts.max()), 1)
     parts = []
     for count, start, end in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
@@ -187,8 +187,8 @@ def histogram(values: Sequence[float], *, pooled: float, label: str) -> str:
     parts.append('<line class="axis" x1="8" x2="292" y1="78" y2="78"/>')
     parts.append(f'<line class="mean" x1="{x(pooled)}" x2="{x(pooled)}" y1="6" y2="78"/>')
     parts += [
-        f'<text class="tick" x="{x(tick)}" y="93">{_short(tick)}</text>'
-        for tick in _ticks(low, high)
+        f'<text class="tick" x="{x(tick)}" y="93">{text}</text>'
+        for tick, text in _ticks(low, high).items()
     ]
     return _svg(300, 98, label, parts, "plot")
 
@@ -309,23 +309,25 @@ class _Axis:
         return _px(self.first + (self.last - self.first) * share)
 
 
-def _grid(ticks: Sequence[float], y: _Axis) -> list[str]:
+def _grid(ticks: Mapping[float, str], y: _Axis) -> list[str]:
     return [
         f'<line class="grid" x1="46" x2="290" y1="{y(tick)}" y2="{y(tick)}"/>'
-        f'<text class="tick side" x="40" y="{y(tick)}" dy="0.32em">{_short(tick)}</text>'
-        for tick in ticks
+        f'<text class="tick side" x="40" y="{y(tick)}" dy="0.32em">{text}</text>'
+        for tick, text in ticks.items()
     ]
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Choose three to six round numbers within a range."""
+def _ticks(low: float, high: float) -> dict[float, str]:
+    """Choose three to six round numbers within a range, and write them."""
     spread = (high - low) or abs(high) or 1.0
     step = 10.0 ** math.floor(math.log10(spread / 3.0))
     step *= next(factor for factor in (1, 2, 5, 10) if spread / (factor * step) <= 5.0)
     first = math.ceil(low / step - 1e-9)
     count = math.floor((high - low) / step + 1e-9)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     ticks = [step * (first + index) for index in range(count + 1)]
-    return [tick for tick in ticks if tick <= high + 1e-9 * spread] or [low]
+    kept = [tick for tick in ticks if tick <= high + 1e-9 * spread] or [low]
+    return {tick: f"{tick + 0.0:.{decimals}f}".replace("-", "−") for tick in kept}
 
 
 def _short(number: float) -> str:

@@ -1,11 +1,11 @@
 """Texts beside what was heard: which words were lost, replaced or added."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from parlando.evaluation.intelligibility import scoring_words
+from parlando.evaluation.pretrained import require
 
 Kind = Literal["same", "lost", "added"]
 
@@ -38,18 +38,29 @@ class Transcript:
 
 
 def difference(reference: Sequence[str], heard: Sequence[str]) -> tuple[Stretch, ...]:
-    """Mark what was lost and what was added, in the order of the text."""
-    found = []
-    matcher = difflib.SequenceMatcher(None, reference, heard, autojunk=False)
-    for tag, first, last, start, end in matcher.get_opcodes():
-        if tag == "equal":
-            found.append(Stretch(kind="same", text=" ".join(reference[first:last])))
-            continue
-        if last > first:
-            found.append(Stretch(kind="lost", text=" ".join(reference[first:last])))
-        if end > start:
-            found.append(Stretch(kind="added", text=" ".join(heard[start:end])))
-    return tuple(found)
+    """Mark what was lost and what was added, in the order of the text.
+
+    The alignment is the shortest one, that of the error rates: every mark is a counted error.
+    """
+    if not reference or not heard:
+        return _stretch("lost", reference) + _stretch("added", heard)
+    jiwer = require("jiwer", "evaluate")
+    keep = jiwer.Compose([jiwer.ReduceToListOfListOfWords()])
+    aligned = jiwer.process_words(
+        " ".join(reference),
+        " ".join(heard),
+        reference_transform=keep,
+        hypothesis_transform=keep,
+    )
+    found: tuple[Stretch, ...] = ()
+    for chunk in aligned.alignments[0]:
+        written = reference[chunk.ref_start_idx : chunk.ref_end_idx]
+        said = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        if chunk.type == "equal":
+            found += _stretch("same", written)
+        else:
+            found += _stretch("lost", written) + _stretch("added", said)
+    return found
 
 
 def transcripts(notes: Mapping[str, Mapping[str, Any]]) -> list[Transcript]:
@@ -73,6 +84,10 @@ def other_notes(notes: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]
         for key, value in noted.items()
         if key not in ("reference", "heard", "heard_human")
     ]
+
+
+def _stretch(kind: Kind, tokens: Sequence[str]) -> tuple[Stretch, ...]:
+    return (Stretch(kind=kind, text=" ".join(tokens)),) if tokens else ()
 
 
 def _plain(value: Any) -> str:
