@@ -105,13 +105,15 @@ def load_trained(folder: Path, device: str = "cpu") -> "nn.Module":
     return _MODULES[kind](folder, device)
 
 
-def sampled_network(speaker: "Speaker") -> "nn.Module":
-    """Find the network that the sampler of a system evaluates, so that its calls can be counted."""
-    from parlando.systems.naturalspeech2.synthesis import NaturalSpeech2Synthesizer
+def sampled_network(place: str | Path) -> "Callable[[Speaker], nn.Module] | None":
+    """Say how to find the network that a system's sampler evaluates, so that it can be counted.
 
-    if not isinstance(speaker.synthesizer, NaturalSpeech2Synthesizer):
-        raise ConfigError(f"{speaker.name}: it is not known which of its networks is sampled")
-    return speaker.synthesizer.model.diffusion
+    Returns:
+        a function of the loaded speaker, or None for a kind of system that has no such network.
+    """
+    from parlando.training.checkpoint import read_card
+
+    return _SAMPLED.get(read_card(release_folder(place)).kind)
 
 
 def release_folder(place: str | Path, *kinds: str) -> Path:
@@ -196,6 +198,9 @@ def _load_naturalspeech2(folder: Path, device: str) -> Synthesizer:
 
 
 _SYSTEMS: dict[str, Callable[[Path, str], Synthesizer]] = {"naturalspeech2": _load_naturalspeech2}
+_SAMPLED: "dict[str, Callable[[Any], nn.Module]]" = {
+    "naturalspeech2": lambda speaker: speaker.synthesizer.model.diffusion,
+}
 _MODULES: "dict[str, Callable[[Path, str], nn.Module]]" = {
     "aligner": load_aligner,
     "codec": load_codec,

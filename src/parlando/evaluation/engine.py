@@ -127,7 +127,7 @@ def _output_key(trial: Trial, maker: Maker) -> str:
     """Digest all that an output depends on; labels and other trials' texts are not among it."""
     pieces = [*trial.prompt, *([trial.reference] if trial.reference else [])]
     return _digest(
-        [trial.id, trial.text, dict(trial.options), trial.seed, trial.noise_db],
+        [trial.id, trial.text, trial.prompt_text, trial.seed, trial.noise_db, dict(trial.options)],
         [to_mapping(piece) for piece in pieces],
         [file_stamp(piece.path) for piece in pieces],
         [maker.fingerprint, version("parlando")],

@@ -20,8 +20,8 @@ VOICES = {
     "bruno": ("en-us+m3", "male"),
     "david": ("en-us+m7", "male"),
 }
-"""Names, voices of espeak-ng and sexes of the speakers. Voices with ``breath`` (f2, f3, f5) are left
-out: their noise is another in every process, and with it every number."""
+"""Names, voices of espeak-ng and sexes of the speakers. Voices with ``breath`` (f2, f3, f5) are
+left out: their noise is another in every process, and with it every number."""
 
 _NAME = "generated.jsonl"
 _SYNCHRONOUS = 2

@@ -73,17 +73,21 @@ class SpeechMaker:
             raise ConfigError(f"trial {trial.id} has no text to speak")
         if self._speaker is None:
             self._speaker = self._load()
+        options = {**self.options, **trial.options}
+        synthesizer = getattr(self._speaker, "synthesizer", None)
+        if trial.prompt_text and "voice_text" in getattr(synthesizer, "option_names", ()):
+            options.setdefault("voice_text", trial.prompt_text)
         started = time.perf_counter()
         speech = self._speaker.speak(
             trial.text,
             voice=None if prompt is None else (prompt, RATE_HZ),
             seed=trial.seed,
-            **{**self.options, **trial.options},
+            **options,
         )
         details = {
             "rate_hz": speech.rate_hz,
             "wall_seconds": time.perf_counter() - started,
-            "options": {**self.options, **trial.options},
+            "options": options,
         }
         if getattr(speech, "phonemes", None):
             details["symbols"] = list(speech.phonemes)

@@ -84,6 +84,12 @@ def _phones(judges: Judges) -> Measure:
     return Phones(_aligner(judges), judges.aligner_name)
 
 
+def _robustness(judges: Judges) -> Measure:
+    from parlando.evaluation.robustness import Robustness
+
+    return Robustness(_aligner(judges), judges.aligner_name)
+
+
 def _prosody(judges: Judges) -> Measure:
     from parlando.evaluation.prosody import Prosody
 
@@ -135,6 +141,7 @@ def _naturalness(judges: Judges) -> Measure:
 _BUILDERS: Mapping[str, Callable[[Judges], Measure]] = {
     "intelligibility": _intelligibility,
     "phones": _phones,
+    "robustness": _robustness,
     "prosody": _prosody,
     "voice": _voice,
     "singing": _singing,

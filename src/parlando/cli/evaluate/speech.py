@@ -1,5 +1,6 @@
 """``parlando evaluate speech``: how well a system, or a folder of its outputs, speaks."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,8 +22,6 @@ from parlando.recipes import to_mapping
 Kind = Literal[
     "jsonl", "lhotse", "libritts", "librispeech", "librilight", "vctk", "ljspeech", "mls", "ravdess"
 ]
-_SPEAK = ("steps", "solver", "speed", "guidance", "temperature")
-"""Options that go on to ``speak``."""
 _REPEATS = 3
 
 
@@ -44,14 +43,10 @@ class SpeechOptions(CommonOptions):
     """Only write what is to be spoken: trials.json, and the prompts' sounds in ``audio``."""
     steps: int | None = None
     """Steps of the sampler; by default the system's own."""
-    solver: str | None = None
-    """Solver of the sampler; by default the system's own."""
-    speed: float | None = None
-    """Speaking rate; by default 1."""
     guidance: float | None = None
     """Strength of guidance; by default the system's own."""
-    temperature: float | None = None
-    """Standard deviation of the initial noise; by default the system's own."""
+    options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")] = ()
+    """Further options of ``speak`` that the system has, such as ``solver=euler speed=1.1``."""
 
     def __post_init__(self) -> None:
         """Check what no type can say."""
@@ -198,7 +193,16 @@ def _of_systems(protocol: Protocol, trials: Sequence[Trial], options: SpeechOpti
 
 
 def _speak_options(options: SpeechOptions) -> dict[str, Any]:
-    given = {name: getattr(options, name) for name in _SPEAK}
+    """Collect what goes on to ``speak``; values are numbers, true and false, or words."""
+    given: dict[str, Any] = {"steps": options.steps, "guidance": options.guidance}
+    for word in options.options:
+        name, separator, value = word.partition("=")
+        if not separator:
+            raise ConfigError(f"--options has '{word}', expected NAME=VALUE such as speed=1.1")
+        try:
+            given[name] = json.loads(value)
+        except ValueError:
+            given[name] = value
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -221,7 +225,7 @@ def _cost(protocol: Protocol, options: SpeechOptions, rows: Sequence[Row]) -> li
             figures += measure_cost(
                 partial(load, place, options.device),
                 request=Request(options=speaking),
-                network=sampled_network,
+                network=sampled_network(place),
                 repeats=_REPEATS,
                 condition=condition | ({} if steps is None else {"steps": str(steps)}),
             )
@@ -252,10 +256,10 @@ def _labelled(given: Sequence[str], protocol: Protocol) -> dict[str, str]:
 def _system(place: str, device: str, options: Mapping[str, Any]) -> SpeechMaker:
     """Load a system once, so that what is wrong with it is told before anything is spoken."""
     from parlando.registry import load, release_folder
-    from parlando.speaking import speak_options
 
-    speak_options(dict(options))
     speaker = load(place, device)
+    # A stream checks its arguments at once, and speaks only when it is asked for its first part.
+    speaker.stream("A check.", seed=0, **options)
     return SpeechMaker(
         partial(load, place, device),
         name=speaker.name,
