@@ -15,7 +15,8 @@ from parlando.evaluation.reconstruction import (
     short_time_intelligibility,
     wideband_pesq,
 )
-from parlando.evaluation.similarity import SpeakerEncoder, cosine
+from parlando.evaluation.similarity import cosine
+from parlando.evaluation.speaker_encoders import SpeakerEncoder
 
 TARGETS = {"pesq_wb": 2.6, "stoi": 0.93, "similarity": 0.93}
 HIGHEST_BITS_PER_SECOND = 9600.0

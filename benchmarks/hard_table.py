@@ -11,16 +11,14 @@ from benchmarks.speech_table import Output, speak_sentences
 from parlando.evaluation.intelligibility import corpus_error, phone_errors
 from parlando.evaluation.material import spread
 from parlando.evaluation.protocol import TextList
-from parlando.evaluation.robustness import (
+from parlando.evaluation.robustness import Detector, Proof, prove
+from parlando.evaluation.slips import (
     REPEAT_MARGIN_NATS,
     SKIP_MARGIN_NATS,
-    Detector,
     Phones,
-    Proof,
     Slip,
     SpokenWords,
     find_slips,
-    prove,
     spoken_words,
     strongest_slips,
 )

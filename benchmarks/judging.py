@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.material import RATE_HZ, whole_frames
 from parlando.evaluation.intervals import Interval
 from parlando.evaluation.recognizers import PocketsphinxRecognizer, Recognizer
-from parlando.evaluation.robustness import Scorer, ctc_scorer
+from parlando.evaluation.slips import Scorer, ctc_scorer
 from parlando.evaluation.speaker_encoders import ResemblyzerEncoder, SpeakerEncoder
 from parlando.text.vocabulary import PHONE_CLASSES, is_phone
 

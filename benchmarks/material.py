@@ -12,7 +12,7 @@ from parlando.contracts import ConfigError
 from parlando.data.corpora import Recording, read_jsonl
 from parlando.evaluation.intelligibility import scoring_words
 from parlando.evaluation.material import estimated_sex, spread
-from parlando.evaluation.robustness import Phones
+from parlando.evaluation.slips import Phones
 from parlando.text.normalize import normalize
 from parlando.text.phonemes import phonemize
 from parlando.text.vocabulary import base_phone, is_phone

@@ -29,7 +29,7 @@ from benchmarks.speech_table import (
     speak_sentences,
 )
 from parlando.evaluation.intelligibility import NORMALIZER
-from parlando.evaluation.robustness import REPEAT_MARGIN_NATS, SKIP_MARGIN_NATS
+from parlando.evaluation.slips import REPEAT_MARGIN_NATS, SKIP_MARGIN_NATS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from benchmarks.material import Clip, make_speaker, read_material
 from speechlike import speechlike
 
 from parlando.contracts import ConfigError
-from parlando.evaluation.robustness import channel_scorer
+from parlando.evaluation.slips import channel_scorer
 from parlando.text.normalize import normalize
 from parlando.text.phonemes import phonemize
 from parlando.text.vocabulary import PHONE_CLASSES, base_phone, is_phone

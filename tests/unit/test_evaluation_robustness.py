@@ -1,18 +1,31 @@
+import pickle
+from typing import ClassVar
+
 import numpy as np
 import pytest
+import torch
 
 from parlando.contracts import TextError
+from parlando.evaluation.measure import Sample, Trial
 from parlando.evaluation.robustness import (
     Proof,
-    SpokenWords,
+    Robustness,
     alter,
+    draw_alteration,
+    found_in,
+    prove,
+)
+from parlando.evaluation.slips import (
+    Slip,
+    SpokenWords,
     channel_scorer,
     ctc_scorer,
     find_slips,
-    prove,
     spoken_words,
+    word_stretch,
 )
-from parlando.text.vocabulary import PHONE_CLASSES, PHONES
+from parlando.generative.monotonic import viterbi
+from parlando.text.vocabulary import PHONE_CLASSES, PHONES, base_phone, is_pause, is_phone
 
 HOP = 200
 
@@ -77,6 +90,9 @@ WORDS = (("w", "ʌ", "n"), ("t", "uː"), ("θ", "ɹ", "iː"), ("f", "ɔː", "ɹ"
 FLAT = [phone for word in WORDS for phone in word]
 
 
+UNKNOWN = ("s", "ɪ", "k", "s")
+
+
 def test_what_was_expected_has_no_slip():
     assert find_slips(WORDS, channel_scorer(FLAT)) == []
 
@@ -133,7 +149,8 @@ def test_the_detector_proves_itself_under_a_noisy_phone_string(error_rate):
 
     def detect(samples, words):
         heard = noisy(recognise(samples), generator, error_rate)
-        return find_slips(words, channel_scorer(heard, error_rate=error_rate))
+        score = channel_scorer(heard, error_rate=error_rate)
+        return find_slips(words, score, insertion_margin_nats=5.0, repeat_phone_nats=0.0)
 
     proof = prove(detect, cases, plain(cases), minimum_phones=3)
     assert proof.holds(), proof
@@ -200,3 +217,173 @@ def test_cutting_and_doubling_change_the_length_by_the_word_and_leave_no_click()
     steepest = np.abs(np.diff(samples)).max()
     assert np.abs(np.diff(cut)).max() < 1.5 * steepest
     assert np.abs(np.diff(doubled)).max() < 1.5 * steepest
+
+
+@pytest.mark.parametrize(("gap", "named"), [(0, 0), (1, 0), (3, 2), (4, 3)])
+def test_a_word_that_no_text_has_is_an_insertion_after_the_word_before_it(gap, named):
+    heard = [p for word in [*WORDS[:gap], UNKNOWN, *WORDS[gap:]] for p in word]
+    (slip,) = find_slips(WORDS, channel_scorer(heard))
+    assert (slip.kind, slip.word) == ("insertion", named)
+
+
+def test_posteriors_show_skips_repeats_and_insertions():
+    generator = np.random.default_rng(5)
+    found = {"skip": 0, "repeat": 0, "insertion": 0}
+    for number in range(10):
+        case = tape(sentence(generator))
+        for kind in found:
+            samples = alter(case, 3, kind, other=number % 2 * 6)
+            score = ctc_scorer(posteriors(samples, generator), PHONE_CLASSES)
+            found[kind] += found_in(find_slips(case.words, score), case.words, 3, kind)
+    assert min(found.values()) >= 9, found
+
+
+def test_an_inserted_word_lasts_as_long_as_it_does_elsewhere():
+    spoken = SpokenWords(
+        samples=np.arange(1000.0),
+        words=(("a",), ("b",), ("c",)),
+        spans=((0, 200), (200, 500), (600, 1000)),
+    )
+    assert len(alter(spoken, 0, "insertion", other=2, fade_samples=0)) == 1400
+    put_in = alter(spoken, 0, "insertion", other=2, fade_samples=0)
+    assert (put_in[199], put_in[200], put_in[599], put_in[600]) == (199, 600, 999, 200)
+
+
+def test_a_word_that_the_aligner_has_to_squeeze_needs_less_to_be_called_skipped():
+    frames = [18, 2, 18, 18]
+    stretch = word_stretch(WORDS, frames)
+    assert stretch[0] == pytest.approx(np.log((6 + 0.5 / 3) / 6))
+    assert stretch[1] == pytest.approx(np.log((1 + 0.25) / 6), abs=0.3)
+    assert stretch[1] < -1.4
+    assert word_stretch(WORDS[:1], [0]) == [0.0]
+    missing = [p for i, w in enumerate(WORDS) for p in w if i != 1]
+    score = channel_scorer(missing)
+    (slip,) = find_slips(WORDS, score, stretch=stretch)
+    assert (slip.kind, slip.word) == ("skip", 1)
+    unhurried = word_stretch(WORDS, [18, 12, 18, 18])
+    margin = slip.margin_nats - 1.0
+    assert find_slips(WORDS, score, stretch=stretch, skip_margin_nats=margin)
+    assert not find_slips(WORDS, score, stretch=unhurried, skip_margin_nats=margin)
+
+
+def test_what_is_found_has_the_right_place_and_sign():
+    words = (*WORDS, ("n", "oʊ"), ("n", "oʊ"))
+    repeat = [Slip(word=2, kind="repeat", margin_nats=9.0)]
+    assert found_in(repeat, words, 2, "repeat")
+    assert found_in(repeat, words, 3, "insertion")
+    assert not found_in(repeat, words, 2, "skip")
+    assert not found_in(repeat, words, 4, "repeat")
+    assert not found_in([], words, 2, "repeat")
+
+
+def test_alterations_are_drawn_of_every_kind_and_never_leave_nothing():
+    generator = np.random.default_rng(0)
+    case = tape(sentence(generator))
+    drawn = [draw_alteration(case, generator) for _ in range(60)]
+    assert {kind for _, kind, _ in drawn} == {"skip", "repeat", "insertion"}
+    for word, kind, other in drawn:
+        assert len(case.words[word]) >= 2
+        assert kind != "insertion" or (abs(other - word) > 1 and len(case.words[other]) >= 3)
+    assert draw_alteration(tape(WORDS[:1]), generator) is None
+    two = {draw_alteration(tape(WORDS[:2]), generator)[1] for _ in range(20)}
+    assert two == {"skip", "repeat"}
+
+
+class TapeAligner:
+    """Reads what the samples of a tape name: a perfect phone recogniser and aligner."""
+
+    rate_hz, hop_samples = 16_000, HOP
+    made: ClassVar[int] = 0
+
+    def __init__(self):
+        type(self).made += 1
+
+    def features(self, waveform):
+        return waveform[:, HOP // 2 :: HOP, None]
+
+    def encode(self, mel, mask):
+        assert mask.all()
+        return mel
+
+    def phone_log_probabilities(self, encoded):
+        samples = np.repeat(encoded[0, :, 0].numpy(), HOP)
+        return torch.from_numpy(posteriors(samples, np.random.default_rng(0), correct=1.0))[None]
+
+    def align(self, waveform, symbols):
+        named = waveform.numpy()[HOP // 2 :: HOP].round().astype(int)
+        classes = [PHONE_CLASSES.index(base_phone(s)) if is_phone(s) else 1 for s in symbols]
+        agree = np.where(named[:, None] == classes, 0.0, -5.0).astype(np.float32)
+        return viterbi(agree, np.array([is_pause(symbol) for symbol in symbols]))
+
+
+TEXT = "Seven ships sail away, slowly."
+
+
+def text_tape(text=TEXT):
+    from parlando.text.normalize import normalize
+    from parlando.text.phonemes import phonemize
+
+    symbols = phonemize(normalize(text))
+    words = [[]]
+    for symbol in symbols:
+        if is_phone(symbol):
+            words[-1].append(base_phone(symbol))
+        elif words[-1]:
+            words.append([])
+    case = tape([tuple(word) for word in words if word])
+    details = {
+        "symbols": [s for word in case.words for s in (*word, " ")],
+        "durations_frames": [n for word in case.words for n in (*[6] * len(word), 2)],
+        "hop_samples": HOP,
+        "rate_hz": 16_000,
+    }
+    return case, details
+
+
+@pytest.mark.parametrize("kind", ["skip", "repeat", "insertion"])
+def test_the_measure_counts_what_was_done_and_leaves_people_alone(kind):
+    case, _ = text_tape()
+    measure = Robustness(TapeAligner, "tape")
+    # "away" shares no phone with "seven", and so is not taken for said twice.
+    said = alter(case, 3, kind, other=0, fade_samples=0)
+    trial = Trial(id="t", text=TEXT)
+    judged = measure.judge(Sample(trial=trial, output=said, reference=case.samples))
+    counts = {"skip": "skips", "repeat": "repeats", "insertion": "insertions"}
+    for one, key in counts.items():
+        assert judged.values[key] == (float(one == kind), 1)
+        assert judged.values[f"{key}_human"] == (0, 1)
+    assert judged.values["slipped"] == (1, 1)
+    assert judged.values["slipped_human"] == (0, 1)
+    (note,) = judged.notes["slips"]
+    assert (note["kind"], note["word"], note["label"]) == (kind, 3, "away")
+    assert judged.notes["slips_human"] == []
+    keys = {quantity.key for quantity in measure.quantities}
+    assert set(judged.values) <= keys
+    assert {q.human for q in measure.quantities if q.human} <= keys
+
+
+def test_the_detector_is_measured_on_the_outputs_themselves():
+    case, details = text_tape()
+    measure = pickle.loads(pickle.dumps(Robustness(TapeAligner, "tape")))
+    TapeAligner.made = 0
+    trials = [Trial(id=f"t{number}", text=TEXT) for number in range(8)]
+    judged = [
+        measure.judge(Sample(trial=trial, output=case.samples, details=details)) for trial in trials
+    ]
+    assert TapeAligner.made == 1
+    assert sum(one.values["detector_hits"][0] for one in judged) == 8
+    assert not any(one.values["slipped"][0] for one in judged)
+    again = measure.judge(Sample(trial=trials[3], output=case.samples, details=details))
+    assert again == judged[3]
+    assert measure.judge(Sample(trial=Trial(id="t"), output=case.samples)).values == {}
+
+
+def test_a_real_aligner_judges_espeak_phones_of_noise_and_of_too_little_sound():
+    from parlando.aligner.config import tiny
+    from parlando.aligner.model import Aligner
+
+    measure = Robustness(lambda: Aligner(tiny()).eval(), "tiny")
+    noise = 0.1 * np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
+    for output in (noise, noise[:900]):
+        values = measure.judge(Sample(trial=Trial(id="t", text=TEXT), output=output)).values
+        assert 0 <= values["skips"][0] <= 5

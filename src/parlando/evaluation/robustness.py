@@ -1,53 +1,42 @@
-"""Skipped and repeated words, found from phones, by a detector that first proves itself.
+"""Skips, repeats and insertions of words, counted by a detector that is itself measured.
 
-For every word two hypotheses compete with the expected text: the word is missing, or it is there
-twice. Each is a phone sequence; a scorer says how well it explains the sound. A hypothesis that
-beats the expected text by a margin is a slip. Errors of the recogniser cost every hypothesis the
-same and cancel in the difference, which a comparison of transcripts cannot offer.
+How well :func:`parlando.evaluation.slips.find_slips` detects depends on the phone recogniser and on
+the speech. So each report alters the very speech it judges: a word is cut, doubled or put in, and
+the share of these that is found stands beside the counts, as does the share of untouched human
+recordings that is flagged.
 """
 
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from parlando.contracts import TextError
-from parlando.text.vocabulary import base_phone, is_phone
+from parlando.evaluation.intelligibility import whole_frames
+from parlando.evaluation.measure import RATE_HZ, Figure, Judgement, Quantity, Row, Sample
+from parlando.evaluation.slips import (
+    Kind,
+    Phones,
+    Scorer,
+    Slip,
+    SpokenWords,
+    ctc_scorer,
+    find_slips,
+    spoken_words,
+    word_stretch,
+)
+from parlando.text.normalize import normalize
+from parlando.text.phonemes import phonemize
+from parlando.text.vocabulary import BOUNDARY, PHONE_CLASSES
+from parlando.text.words import phone_runs, word_spans
 
-Phones = tuple[str, ...]
-Scorer = Callable[[Sequence[Phones]], np.ndarray]
-"""Phone sequences to the log-likelihood of the sound given each, ``(len,)``, in nats."""
+if TYPE_CHECKING:
+    from parlando.aligner.model import Aligner
 
-SKIP_MARGIN_NATS = 5.0
-"""Evidence that a skip needs by default: it outweighs prior odds of one slip in 150 words."""
-REPEAT_MARGIN_NATS = 2.0
-"""The same for a repeat; less, because no error of a recogniser looks like a whole word."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Slip:
-    """One word that was left out or said twice."""
-
-    word: int
-    """Index of the word in the text."""
-    kind: Literal["skip", "repeat"]
-    """What happened to it."""
-    margin_nats: float
-    """How much better the sound is explained this way than as expected."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpokenWords:
-    """Speech whose words, and their places, are known."""
-
-    samples: np.ndarray
-    """``(S,)`` float."""
-    words: tuple[Phones, ...]
-    """Base phones of each word."""
-    spans: tuple[tuple[int, int], ...]
-    """First sample and one past the last of each word."""
-
+_SHORTEST_ALTERED = 2
+_SHORTEST_INSERTED = 3
 
 Detector = Callable[[np.ndarray, Sequence[Phones]], list[Slip]]
 
@@ -57,7 +46,7 @@ class Proof:
     """How well a detector did on speech where the truth is known."""
 
     altered: int
-    """Outputs from which a word was cut or in which one was doubled."""
+    """Outputs in which a word was cut, doubled or put in."""
     found: int
     """Those where a slip of that kind was reported at that word or a neighbour."""
     untouched: int
@@ -82,197 +71,19 @@ class Proof:
         return self.hit_rate >= hits and self.false_alarm_rate <= false_alarms
 
 
-def spoken_words(
-    samples: np.ndarray, symbols: Sequence[str], durations_frames: Sequence[int], hop_samples: int
-) -> SpokenWords:
-    """Group vocabulary symbols into words and find each word's samples.
-
-    Args:
-        samples: ``(S,)``.
-        symbols: vocabulary symbols; boundaries and punctuation part words.
-        durations_frames: length of each symbol.
-        hop_samples: samples per frame.
-
-    Raises:
-        TextError: if symbols and durations do not pair up, or there is no word.
-    """
-    if len(symbols) != len(durations_frames):
-        raise TextError(f"got {len(symbols)} symbols and {len(durations_frames)} durations")
-    words: list[Phones] = []
-    spans: list[tuple[int, int]] = []
-    phones: list[str] = []
-    start = position = 0
-    # A closing boundary ends the last word as any other.
-    for symbol, frames in zip([*symbols, " "], [*durations_frames, 0], strict=True):
-        if is_phone(symbol):
-            if not phones:
-                start = position
-            phones.append(base_phone(symbol))
-        elif phones:
-            words.append(tuple(phones))
-            spans.append((start * hop_samples, position * hop_samples))
-            phones = []
-        position += frames
-    if not words:
-        raise TextError(f"no word among {len(symbols)} symbols")
-    return SpokenWords(samples=samples, words=tuple(words), spans=tuple(spans))
-
-
-def find_slips(
-    words: Sequence[Phones],
-    score: Scorer,
-    *,
-    skip_margin_nats: float = SKIP_MARGIN_NATS,
-    repeat_margin_nats: float = REPEAT_MARGIN_NATS,
-) -> list[Slip]:
-    """Find the words that were skipped or repeated, the clearest first.
-
-    The best hypothesis is taken into the expected text before the search goes on, so that one
-    event is counted once although neighbouring hypotheses explain parts of it too.
-
-    Args:
-        words: base phones of each expected word.
-        score: log-likelihood of the sound given phone sequences.
-        skip_margin_nats: evidence needed to call a word skipped; a higher value misses more
-            short words and raises fewer false alarms.
-        repeat_margin_nats: the same for a repeated word.
-
-    Returns:
-        the slips; in a run of equal words the first is named.
-    """
-    needed = {"skip": skip_margin_nats, "repeat": repeat_margin_nats}
-    places = list(range(len(words)))
-    slips: list[Slip] = []
-    while len(slips) < len(words):
-        found = strongest_slips(words, score, places)
-        clear = [slip for slip in found if slip.margin_nats > needed[slip.kind]]
-        if not clear:
-            break
-        best = max(clear, key=lambda slip: slip.margin_nats)
-        slips.append(best)
-        place = places.index(best.word)
-        places[place : place + 1] = [] if best.kind == "skip" else [best.word, best.word]
-    return slips
-
-
-def strongest_slips(
-    words: Sequence[Phones], score: Scorer, places: Sequence[int] | None = None
-) -> list[Slip]:
-    """Find the likeliest skip and the likeliest repeat, however unlikely they are.
-
-    Over speech without slips their margins show what a detector must tolerate: set its margins
-    there, on other speech than it is proved or used on.
-
-    Args:
-        words: base phones of each expected word.
-        score: log-likelihood of the sound given phone sequences.
-        places: indices of the words as they are said; by default each once, in order.
-
-    Returns:
-        one slip of each kind; none if no word is said at all.
-    """
-    places = range(len(words)) if places is None else places
-
-    def join(chosen: Sequence[int]) -> Phones:
-        return tuple(phone for place in chosen for phone in words[place])
-
-    # Equal words in a row give equal hypotheses: only the first of them is scored.
-    hypotheses: dict[Phones, tuple[int, Literal["skip", "repeat"]]] = {}
-    for index, place in enumerate(places):
-        before, after = places[:index], places[index + 1 :]
-        hypotheses.setdefault(join([*before, *after]), (place, "skip"))
-        hypotheses.setdefault(join([*before, place, place, *after]), (place, "repeat"))
-    scores = score([join(places), *hypotheses])
-    strongest: dict[str, Slip] = {}
-    for (place, kind), margin in zip(hypotheses.values(), scores[1:] - scores[0], strict=True):
-        if kind not in strongest or margin > strongest[kind].margin_nats:
-            strongest[kind] = Slip(word=place, kind=kind, margin_nats=float(margin))
-    return list(strongest.values())
-
-
-def ctc_scorer(
-    log_probabilities: np.ndarray,
-    classes: Sequence[str],
-    *,
-    silent: Sequence[str] = ("sil",),
-    error_rate: float = 0.2,
-) -> Scorer:
-    """Score phone sequences by the CTC likelihood under a recogniser's frame posteriors.
-
-    Source: Graves et al., 2006. Two deviations: silence may stand wherever the blank may, because
-    where a speaker pauses is not at question; and the posteriors are mixed with a share of the
-    uniform distribution, because CTC networks are surer than they are right.
-
-    Args:
-        log_probabilities: ``(T, C)``, the blank first.
-        classes: names of the ``C`` classes.
-        silent: classes that mean no phone, besides the blank.
-        error_rate: share of the uniform distribution, from 0, below 1: about the recogniser's phone
-            error rate. It bounds what one frame can say.
-    """
-    import torch
-
-    probabilities = np.exp(np.asarray(log_probabilities, dtype=np.float64))
-    mute = [0, *(classes.index(name) for name in silent)]
-    probabilities[:, 0] = probabilities[:, mute].sum(1)
-    probabilities[:, mute[1:]] = 0.0
-    mixed = (1.0 - error_rate) * probabilities + error_rate / len(classes)
-    frames = torch.from_numpy(mixed).log()
-    index = {name: place for place, name in enumerate(classes)}
-
-    def score(sequences: Sequence[Phones]) -> np.ndarray:
-        lengths = [len(sequence) for sequence in sequences]
-        targets = torch.tensor([index[phone] for sequence in sequences for phone in sequence])
-        losses = torch.nn.functional.ctc_loss(
-            frames[:, None].expand(-1, len(sequences), -1),
-            targets,
-            torch.full((len(sequences),), len(frames)),
-            torch.tensor(lengths),
-            reduction="none",
-        )
-        return -losses.numpy()
-
-    return score
-
-
-def channel_scorer(recognized: Sequence[str], *, error_rate: float = 0.2) -> Scorer:
-    """Score phone sequences by the likelihood of one recognised string: for any recogniser.
-
-    The best path through a memoryless channel that substitutes, deletes and inserts phones, with
-    the same share of each. It knows less than posteriors do; see :func:`ctc_scorer`.
-
-    Args:
-        recognized: phones as recognised, without pauses.
-        error_rate: phone error rate of the recogniser, above 0 and below 1.
-    """
-    alphabet = 40.0
-    share = error_rate / 3.0
-    right, wrong = np.log(1.0 - error_rate), np.log(share / alphabet)
-    dropped, added = np.log(share), np.log(share / alphabet)
-    heard = np.asarray(recognized, dtype=object)
-    slope = added * np.arange(len(heard) + 1)
-
-    def score(sequences: Sequence[Phones]) -> np.ndarray:
-        values = []
-        for sequence in sequences:
-            row = slope
-            for phone in sequence:
-                step = row + dropped
-                step[1:] = np.maximum(step[1:], row[:-1] + np.where(heard == phone, right, wrong))
-                # Insertions run along the row: a running maximum once their slope is taken out.
-                row = np.maximum.accumulate(step - slope) + slope
-            values.append(row[-1])
-        return np.array(values)
-
-    return score
-
-
 def alter(
-    spoken: SpokenWords, word: int, kind: Literal["skip", "repeat"], fade_samples: int = 80
+    spoken: SpokenWords, word: int, kind: Kind, other: int = 0, fade_samples: int = 80
 ) -> np.ndarray:
-    """Cut one word out of speech, or let it be heard twice.
+    """Cut one word out of speech, let it be heard twice, or put another one behind it.
 
     The seams are cross-faded: a click would be a hint that real slips do not give.
+
+    Args:
+        spoken: speech.
+        word: the word that is cut, doubled or followed.
+        kind: what to do.
+        other: the word of the same speech that is put in, for an insertion.
+        fade_samples: length of a cross-fade.
 
     Returns:
         ``(S',)`` samples.
@@ -281,7 +92,11 @@ def alter(
     samples = spoken.samples
     if kind == "skip":
         return _join(samples[:start], samples[stop:], fade_samples)
-    return _join(samples[:stop], samples[start:], fade_samples)
+    if kind == "repeat":
+        return _join(samples[:stop], samples[start:], fade_samples)
+    first, last = spoken.spans[other]
+    begun = _join(samples[:stop], samples[first:last], fade_samples)
+    return _join(begun, samples[stop:], fade_samples)
 
 
 def _join(first: np.ndarray, second: np.ndarray, fade_samples: int) -> np.ndarray:
@@ -318,13 +133,13 @@ def prove(
     generator = np.random.default_rng(seed)
     missed = []
     for number, spoken in enumerate(outputs):
-        kind: Literal["skip", "repeat"] = "repeat" if number % 2 else "skip"
+        kind: Kind = "repeat" if number % 2 else "skip"
         long = [i for i, phones in enumerate(spoken.words) if len(phones) >= minimum_phones]
         if not long:
             raise ValueError(f"output {number} has no word of {minimum_phones} phones or more")
         word = int(generator.choice(long))
         slips = detect(alter(spoken, word, kind), spoken.words)
-        if not any(slip.kind == kind and _same(spoken.words, slip.word, word) for slip in slips):
+        if not found_in(slips, spoken.words, word, kind):
             missed.append(
                 f"{kind} of word {word} of output {number}: {' '.join(spoken.words[word])}"
             )
@@ -337,6 +152,214 @@ def prove(
     )
 
 
-def _same(words: Sequence[Phones], reported: int, true: int) -> bool:
-    # In "no no no", and between neighbours that share phones, which one slipped is undecidable.
-    return abs(reported - true) <= 1 or words[reported] == words[true]
+def found_in(slips: Sequence[Slip], words: Sequence[Phones], word: int, kind: Kind) -> bool:
+    """Tell whether slips hold the one that was made at a word, or at a neighbour of it.
+
+    In "no no no", and between neighbours that share phones, which one slipped is undecidable; and
+    a word too many is one, whether or not it is known which.
+    """
+    return any(
+        (slip.kind == "skip") == (kind == "skip")
+        and (abs(slip.word - word) <= 1 or words[slip.word] == words[word])
+        for slip in slips
+    )
+
+
+class Robustness:
+    """Words skipped, repeated and inserted, and what the detector of them is worth.
+
+    Source: the table of 50 hard sentences in NaturalSpeech 2, 5.3, whose errors people counted.
+
+    In every output, and in every recording where there is one, a word of two phones or more is cut
+    or doubled, or one of three or more is put in, by a draw from the trial's seed and name:
+    ``detector_hits`` is the share found. ``slipped_human`` is the share of recordings flagged
+    although nothing was done to them: the detector's false alarms. Without recordings these are
+    not known, and are at most the share of outputs that is flagged.
+
+    Args:
+        aligner: makes the phone recogniser and aligner, which is loaded at the first sample.
+        aligner_name: what the figures call it.
+    """
+
+    name = "robustness"
+
+    def __init__(self, aligner: "Callable[[], Aligner]", aligner_name: str) -> None:
+        self.quantities = _slip_quantities(f"{aligner_name}; phone evidence")
+        self._make = aligner
+        self._aligner: Aligner | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_aligner": None}
+
+    def check(self) -> None:
+        """Raise ``ConfigError`` or ``CheckpointError`` if the aligner is not there."""
+        self._make()
+
+    def judge(self, sample: Sample) -> Judgement:
+        """Count the slips of the output and of the recording, and look for one made on purpose.
+
+        Raises:
+            TextError: the text holds nothing that can be spoken.
+        """
+        trial = sample.trial
+        if trial.text is None:
+            return Judgement()
+        spoken = normalize(trial.text)
+        symbols = phonemize(spoken)
+        labels = _labels(spoken, symbols)
+        seed = (trial.seed, zlib.crc32(trial.id.encode()))
+        values, slips = self._judge_speech(sample.output, symbols, sample.details, seed)
+        notes = {"slips": [_note(slip, labels) for slip in slips]}
+        if sample.reference is not None:
+            of_human, slips = self._judge_speech(sample.reference, symbols, {}, seed)
+            values |= {f"{key}_human": pair for key, pair in of_human.items()}
+            notes["slips_human"] = [_note(slip, labels) for slip in slips]
+        return Judgement(values=values, notes=notes)
+
+    def conclude(self, rows: Sequence[Row]) -> list[Figure]:
+        """Give nothing: the detector's own rates are shares of samples, too."""
+        return []
+
+    def _judge_speech(
+        self,
+        samples: np.ndarray,
+        symbols: Sequence[str],
+        details: Mapping[str, Any],
+        seed: tuple[int, int],
+    ) -> tuple[dict[str, tuple[float, float]], list[Slip]]:
+        aligned = self._align(samples, symbols)
+        slips = self._detect(samples, aligned)
+        kinds = [slip.kind for slip in slips]
+        values: dict[str, tuple[float, float]] = {
+            "skips": (kinds.count("skip"), 1),
+            "repeats": (kinds.count("repeat"), 1),
+            "insertions": (kinds.count("insertion"), 1),
+            "slipped": (float(bool(slips)), 1),
+        }
+        timed = _told_words(samples, details)
+        if timed is None or timed.words != aligned.words:
+            timed = aligned
+        alteration = draw_alteration(timed, np.random.default_rng(seed))
+        if alteration is not None:
+            word, kind, other = alteration
+            altered = alter(timed, word, kind, other)
+            found = self._detect(altered, self._align(altered, symbols))
+            values["detector_hits"] = (float(found_in(found, timed.words, word, kind)), 1)
+        return values, slips
+
+    def _detect(self, samples: np.ndarray, aligned: SpokenWords) -> list[Slip]:
+        frames = [stop - start for start, stop in aligned.spans]
+        # A text that is longer than the sound has no alignment.
+        stretch = word_stretch(aligned.words, frames) if any(frames) else None
+        return find_slips(aligned.words, self._evidence(samples), stretch=stretch)
+
+    def _align(self, samples: np.ndarray, symbols: Sequence[str]) -> SpokenWords:
+        aligner = self._loaded()
+        # As in training, there is a pause at each end.
+        framed = [BOUNDARY, *symbols, BOUNDARY]
+        frames = whole_frames(samples, RATE_HZ, aligner.rate_hz, aligner.hop_samples)
+        durations, _ = aligner.align(frames, framed)
+        hop = aligner.hop_samples * RATE_HZ / aligner.rate_hz
+        return spoken_words(samples, framed, durations, hop)
+
+    def _evidence(self, samples: np.ndarray) -> Scorer:
+        import torch
+
+        aligner = self._loaded()
+        with torch.inference_mode():
+            frames = whole_frames(samples, RATE_HZ, aligner.rate_hz, aligner.hop_samples)
+            mel = aligner.features(frames[None])
+            encoded = aligner.encode(mel, torch.ones(mel.shape[:2], dtype=torch.bool))
+            phones = aligner.phone_log_probabilities(encoded)[0].numpy()
+        return ctc_scorer(phones, PHONE_CLASSES)
+
+    def _loaded(self) -> "Aligner":
+        if self._aligner is None:
+            self._aligner = self._make()
+        return self._aligner
+
+
+def draw_alteration(
+    spoken: SpokenWords, generator: np.random.Generator
+) -> tuple[int, Kind, int] | None:
+    """Draw what to do to speech whose words have a place in it.
+
+    Returns:
+        the word, what is done to it, and for an insertion the word that is put behind it; None
+        where no word is long enough, or nothing would be left.
+    """
+    lengths = [len(phones) * (stop > start) for phones, (start, stop) in _timed(spoken)]
+    long = [word for word, length in enumerate(lengths) if length >= _SHORTEST_ALTERED]
+    if len(lengths) < 2 or not long:
+        return None
+    word = int(generator.choice(long))
+    # What is put beside itself, or beside its neighbour, would be a repeat.
+    others = [
+        other
+        for other, length in enumerate(lengths)
+        if length >= _SHORTEST_INSERTED and abs(other - word) > 1
+    ]
+    kinds: tuple[Kind, ...] = ("skip", "repeat", "insertion") if others else ("skip", "repeat")
+    kind = kinds[generator.integers(len(kinds))]
+    return word, kind, int(generator.choice(others)) if others else 0
+
+
+def _timed(spoken: SpokenWords) -> list[tuple[Phones, tuple[int, int]]]:
+    return list(zip(spoken.words, spoken.spans, strict=True))
+
+
+def _told_words(samples: np.ndarray, details: Mapping[str, Any]) -> SpokenWords | None:
+    try:
+        hop = details["hop_samples"] * RATE_HZ / details["rate_hz"]
+        return spoken_words(samples, details["symbols"], details["durations_frames"], hop)
+    except (KeyError, TextError):  # not every system tells, and some speak no phones
+        return None
+
+
+def _labels(spoken: str, symbols: Sequence[str]) -> list[str]:
+    spans = word_spans(spoken, symbols)
+    return [
+        next((label for label, first, stop in spans if first <= start < stop), "")
+        for start, _ in phone_runs(symbols)
+    ]
+
+
+def _note(slip: Slip, labels: Sequence[str]) -> dict[str, Any]:
+    return {
+        "kind": slip.kind,
+        "word": slip.word,
+        "label": labels[slip.word],
+        "margin_nats": round(slip.margin_nats, 2),
+    }
+
+
+def _slip_quantities(judge: str) -> tuple[Quantity, ...]:
+    titles = {
+        "skips": ("Words skipped per sentence", ""),
+        "repeats": ("Words repeated per sentence", ""),
+        "insertions": ("Words inserted per sentence", ""),
+        "slipped": ("Sentences with a skip, repeat or insertion", "%"),
+        "detector_hits": ("Detector: words cut, doubled or put in that it finds", "%"),
+    }
+    of_people = {"slipped": "Detector: human recordings that it flags", "detector_hits": ""}
+    made = []
+    for key, (title, unit) in titles.items():
+        own = key == "detector_hits"
+        made += [
+            Quantity(
+                key=key,
+                title=title,
+                unit=unit,
+                better=None if own else "lower",
+                judge=judge,
+                human=f"{key}_human",
+                source="" if own else "NaturalSpeech 2, 5.3",
+            ),
+            Quantity(
+                key=f"{key}_human",
+                title=of_people.get(key) or f"{title}, recordings",
+                unit=unit,
+                judge=judge,
+            ),
+        ]
+    return tuple(made)
