@@ -163,7 +163,7 @@ def _pair_table(comparison: Comparison, index: int) -> Table:
         kind = {"better": "good", "worse": "bad"}.get(verdict, "")
         colour = {"better": "gain", "worse": "loss"}.get(verdict, "unclear")
         bar = difference_bar(difference.value, difference.low, difference.high, colour)
-        values = [document.number(line.figures[at].value, line.quantity) for at in (0, index + 1)]
+        values = document.numbers([line.figures[at].value for at in (0, index + 1)], line.quantity)
         rows.append(
             (
                 Cell(text=document.head(line.quantity), detail=line.quantity.judge),
@@ -341,8 +341,10 @@ def _value_table(comparison: Comparison, rows: tuple[Row, ...]) -> Table | None:
         (
             Cell(text=document.head(line.quantity)),
             *(
-                Cell(text=document.number(document.ratio(row, line.quantity.key), line.quantity))
-                for row in rows
+                Cell(text=text)
+                for text in document.aligned(
+                    [document.ratio(row, line.quantity.key) for row in rows], line.quantity
+                )
             ),
         )
         for line in comparison.lines

@@ -71,6 +71,12 @@ def number(value: float | None, quantity: Quantity) -> str:
     return MISSING if value is None else numbers([value], quantity)[0]
 
 
+def aligned(values: Sequence[float | None], quantity: Quantity) -> list[str]:
+    """Write values of one quantity that stand in one line, a dash where there is none."""
+    texts = iter(numbers([value for value in values if value is not None], quantity))
+    return [MISSING if value is None else next(texts) for value in values]
+
+
 def with_interval(
     value: float, low: float | None, high: float | None, quantity: Quantity
 ) -> tuple[str, str]:
@@ -133,7 +139,10 @@ def headline(report: Report) -> Table:
         figure = report.figure(quantity.key)
         if figure is None:
             continue
-        value, interval = with_interval(figure.value, figure.low, figure.high, quantity)
+        value, low, high, human, control = aligned(
+            (figure.value, figure.low, figure.high, figure.human, figure.control), quantity
+        )
+        interval = "" if figure.low is None or figure.high is None else f"[{low}, {high}]"
         bar = pictures.range_bar(
             figure.value, figure.low, figure.high, figure.human, figure.control
         )
@@ -142,8 +151,8 @@ def headline(report: Report) -> Table:
                 Cell(text=head(quantity), detail=quantity.judge),
                 Cell(text=value, detail=interval, strong=True),
                 Cell(text="", picture=bar),
-                Cell(text=number(figure.human, quantity)),
-                Cell(text=number(figure.control, quantity)),
+                Cell(text=human),
+                Cell(text=control),
                 Cell(text=str(figure.count)),
             )
         )

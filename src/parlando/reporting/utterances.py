@@ -165,11 +165,15 @@ def _value_table(row: Row, quantities: Sequence[Quantity]) -> Table | None:
     rows = tuple(
         (
             Cell(text=document.head(each)),
-            Cell(text=document.number(document.ratio(row, each.key), each), strong=True),
-            Cell(text=document.number(document.ratio(row, each.human or ""), each)),
-            Cell(text=document.number(document.ratio(row, each.control or ""), each)),
+            *(
+                Cell(text=text, strong=place == 0)
+                for place, text in enumerate(
+                    document.aligned([document.ratio(row, key or "") for key in keys], each)
+                )
+            ),
         )
         for each in quantities
+        for keys in [(each.key, each.human, each.control)]
     )
     columns = ("Quantity", "Output", "Reference", "Chance")
     return Table(caption="Values of this utterance", columns=columns, rows=rows)
