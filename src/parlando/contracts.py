@@ -38,7 +38,7 @@ class CheckpointError(ParlandoError):
 
 @dataclass(frozen=True, kw_only=True)
 class SpeakOptions:
-    """Options of one synthesis call; every system reads those that apply to it."""
+    """Options of one synthesis call; a system refuses those that it does not have."""
 
     steps: int = 12
     """Network evaluations of the sampler, at least 1."""
@@ -49,9 +49,27 @@ class SpeakOptions:
     duration_seconds: float | None = None
     """Total length to fit; replaces ``speed``."""
     guidance: float = 0.0
-    """Classifier-free guidance strength on the prompt; 0 switches it off."""
-    temperature: float = 1.0 / 1.2
-    """Standard deviation of the initial noise (NaturalSpeech 2: 1/1.2)."""
+    """Classifier-free guidance strength, on the prompt (NaturalSpeech 2) or the text (VALL-E 2); 0
+    switches it off."""
+    temperature: float | None = None
+    """Standard deviation of the initial noise (NaturalSpeech 2: 1/1.2), or what divides the logits
+    (VALL-E 2: 1); none is the system's own."""
+    top_p: float | None = None
+    """Nucleus to draw codes from, 0 to 1; 0 takes the likeliest, none is the system's own."""
+    repetition_window: int | None = None
+    """Codes among which a repetition is sought; 0 is plain sampling, none the system's own."""
+    repetition_threshold: float = 0.1
+    """Share of that window from which a repeated code is drawn anew, from all codes."""
+    exclude_repeated: bool = False
+    """Never draw the repeated code again."""
+    best_of: int = 1
+    """Candidates, of which the best by likeness, then intelligibility, is taken."""
+    voice_text: str | None = None
+    """What is said in the prompt; without it a phone recogniser listens."""
+    continuation: bool = False
+    """Go on in the prompt's own sentence, in place of beginning another."""
+    chunk_seconds: float = 0.0
+    """Sound that a stream yields at a time while a piece is still being made; 0: whole pieces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +77,15 @@ class Utterance:
     """What a system renders for one piece of text.
 
     ``samples`` is ``(S,)`` float32 in [-1, 1]; ``durations_frames[n]`` is the length of
-    ``symbols[n]``; ``f0_hz`` is ``(T,)``, zero where unvoiced.
+    ``symbols[n]``; ``f0_hz`` is ``(T,)``, zero where unvoiced. ``notes`` are figures about how it
+    was made, such as ``cut``: 1 where a limit of length ended it.
     """
 
     samples: "np.ndarray"
     symbols: tuple[str, ...]
     durations_frames: tuple[int, ...]
     f0_hz: "np.ndarray"
+    notes: Mapping[str, float] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -91,6 +111,10 @@ class Synthesizer(Protocol):
     name: str
     rate_hz: int
     hop_samples: int
+    option_names: frozenset[str]
+    """Fields of ``SpeakOptions`` that it reads. With ``voice_text`` among them ``encode_prompt``
+    takes the symbols of the prompt as well; with ``chunk_seconds`` there is ``stream``, whose
+    arguments are those of ``render`` and whose parts joined are one piece."""
 
     def encode_prompt(self, waveform: "Tensor") -> Any:
         """Turn a prompt ``(S,)`` at ``rate_hz`` into whatever the system conditions on."""

@@ -19,6 +19,7 @@ from parlando.data.prompts import PromptOptions
 from parlando.data.store import PreparedCorpus
 from parlando.recipes import check_names, overridden
 from parlando.systems.naturalspeech2 import config as naturalspeech2_config
+from parlando.systems.valle2 import config as valle2_config
 from parlando.training.checkpoint import load_weights
 from parlando.training.config import Trainable, TrainConfig
 
@@ -85,6 +86,28 @@ class SystemObjectiveConfig:
     """Released codec, or folder of one, whose codes the corpus holds."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LanguageObjectiveConfig:
+    """Objective of VALL-E 2 on a codec."""
+
+    loss: valle2_config.VALLE2ObjectiveConfig = field(
+        default_factory=valle2_config.VALLE2ObjectiveConfig
+    )
+    """Weights of its terms."""
+    codec: str = "rvq-small"
+    """Released codec, or folder of one, whose codes the corpus holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageData(UtteranceData):
+    """Whole utterances after a prompt whose text is known, for language models of codes."""
+
+    prompts: PromptOptions = field(
+        default_factory=lambda: PromptOptions(joined_frames=(240, 2400), leading=True, symbols=True)
+    )
+    """Where conditions of 3 to 30 s come from."""
+
+
 Build = Callable[[Any, Any, Path, Path | None], nn.Module]
 Feed = Callable[[Any, Path, TrainConfig], BatchSource]
 
@@ -103,7 +126,7 @@ def trainable(kind: str, preset: str, recipe: Mapping[str, Any] | None = None) -
     """Resolve what ``parlando train KIND PRESET`` trains.
 
     Args:
-        kind: ``aligner``, ``codec`` or ``naturalspeech2``.
+        kind: ``aligner``, ``codec``, ``naturalspeech2`` or ``valle2``.
         preset: one of that kind's presets.
         recipe: sections ``model``, ``objective`` and ``data`` with differences.
 
@@ -198,6 +221,32 @@ def _build_naturalspeech2(
     )
 
 
+def _build_valle2(
+    config: valle2_config.VALLE2Config,
+    objective: LanguageObjectiveConfig,
+    data: Path,
+    init: Path | None,
+) -> nn.Module:
+    from parlando.registry import load_codec
+    from parlando.systems.valle2.model import VALLE2
+    from parlando.systems.valle2.objective import VALLE2Objective
+    from parlando.text.vocabulary import SYMBOLS
+
+    codebooks = load_codec(objective.codec).quantizer.codebooks
+    if config.levels > len(codebooks) or config.codebook_size != codebooks.shape[1]:
+        raise ConfigError(
+            f"the codec {objective.codec} has {len(codebooks)} levels of {codebooks.shape[1]} "
+            f"codes, the preset reads {config.levels} of {config.codebook_size}; set levels and "
+            "codebook_size in the recipe's [model]"
+        )
+    model = VALLE2(config, len(SYMBOLS))
+    if init is not None:
+        load_weights(init, model)
+    elif objective.loss.codebook_start:
+        model.start_from_codebooks(codebooks)
+    return VALLE2Objective(model, objective.loss)
+
+
 def _feed_crops(data: CropData, folder: Path, training: TrainConfig) -> BatchSource:
     corpus = PreparedCorpus(folder)
     crop_seconds = data.crop_frames * corpus.hop_samples / corpus.rate_hz
@@ -289,5 +338,26 @@ _KINDS: dict[str, _Kind] = {
         ),
         build=_build_naturalspeech2,
         feed=_feed_utterances(("symbols", "durations", "codes", "f0", "voiced"), prompted=True),
+    ),
+    "valle2": _Kind(
+        presets={
+            "paper": valle2_config.paper,
+            "small": valle2_config.small,
+            "tiny": valle2_config.tiny,
+            "valle": valle2_config.valle,
+        },
+        objective=LanguageObjectiveConfig,
+        data=LanguageData,
+        training=TrainConfig(
+            steps=800_000,
+            batch_seconds=80.0,
+            learning_rate=5e-4,
+            warmup_steps=32_000,
+            schedule="constant",
+            cooldown_fraction=0.96,  # linear decay from the end of the warm-up
+            precision="bf16",
+        ),
+        build=_build_valle2,
+        feed=_feed_utterances(("symbols", "durations", "codes", "f0"), prompted=True),
     ),
 }

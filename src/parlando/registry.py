@@ -1,14 +1,15 @@
 """The only file that knows every aligner, codec, system and released weight by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from parlando.contracts import CheckpointError, ConfigError, Synthesizer
+from parlando.contracts import AudioError, CheckpointError, ConfigError, Synthesizer
 from parlando.recipes import RECIPE_NAME, SECTIONS, check_names, from_mapping, read_recipe
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import nn
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from parlando.speaking import Speaker
     from parlando.speech import Speech, VoiceLike
     from parlando.systems.naturalspeech2.model import NaturalSpeech2
+    from parlando.systems.valle2.model import VALLE2
+    from parlando.systems.valle2.synthesis import Scorer
 
 RELEASES = {
     "aligner-small": "aligner",
@@ -25,9 +28,12 @@ RELEASES = {
 }
 """Released weights, folders of ``parlando/weights``, and the kind of each."""
 
+UNRELEASED = {"valle2-small": "parlando train valle2 small"}
+"""Systems that are built but have no released weights yet, and the command that trains them."""
+
 DEFAULT_SYSTEM = "naturalspeech2-small"
-CODEC_OF = {"naturalspeech2": "rvq-small"}
-"""The released codec on whose latents a system is trained."""
+CODEC_OF = {"naturalspeech2": "rvq-small", "valle2": "rvq-small"}
+"""The released codec on whose latents or codes a system is trained."""
 
 _WEIGHTS = Path(__file__).parent / "weights"
 _Model = TypeVar("_Model")
@@ -128,6 +134,11 @@ def release_folder(place: str | Path, *kinds: str) -> Path:
     """
     if Path(place).is_dir():
         return Path(place)
+    if place in UNRELEASED:
+        raise ConfigError(
+            f"{place} has no released weights yet; train it with '{UNRELEASED[str(place)]}' and "
+            "give the folder of its checkpoint"
+        )
     names = [name for name, kind in RELEASES.items() if not kinds or kind in kinds]
     if isinstance(place, Path) or "/" in place or "\\" in place:
         raise ConfigError(f"{place}: no such folder; expected one, or {', '.join(names)}")
@@ -135,8 +146,8 @@ def release_folder(place: str | Path, *kinds: str) -> Path:
     return _WEIGHTS / place
 
 
-def codec_of(folder: Path) -> str | Path:
-    """Find the codec on whose latents the system in a folder was trained.
+def codec_of(folder: Path, kind: str = "naturalspeech2") -> str | Path:
+    """Find the codec on whose latents or codes the system in a folder was trained.
 
     A released system may carry one of its own; a run's recipe names it; otherwise it is the
     released one. Another codec of the same width would load, and make noise.
@@ -147,8 +158,8 @@ def codec_of(folder: Path) -> str | Path:
     recipe = folder.absolute().parent.parent / RECIPE_NAME
     if recipe.is_file():
         objective = read_recipe(recipe, SECTIONS).get("objective", {})
-        return str(objective.get("codec", CODEC_OF["naturalspeech2"]))
-    return CODEC_OF["naturalspeech2"]
+        return str(objective.get("codec", CODEC_OF[kind]))
+    return CODEC_OF[kind]
 
 
 def choose_device(name: str) -> "torch.device":
@@ -197,7 +208,65 @@ def _load_naturalspeech2(folder: Path, device: str) -> Synthesizer:
     return NaturalSpeech2Synthesizer(model, codec, name=folder.absolute().name)
 
 
-_SYSTEMS: dict[str, Callable[[Path, str], Synthesizer]] = {"naturalspeech2": _load_naturalspeech2}
+def _valle2_networks(folder: Path, device: str) -> "VALLE2":
+    from parlando.systems.valle2.config import VALLE2Config
+    from parlando.systems.valle2.model import VALLE2
+    from parlando.text.vocabulary import SYMBOLS
+
+    def build(config: VALLE2Config) -> VALLE2:
+        return VALLE2(config, len(SYMBOLS))
+
+    return _loaded(folder, "valle2", VALLE2Config, build, device)
+
+
+def _load_valle2(folder: Path, device: str) -> Synthesizer:
+    from parlando.systems.valle2.synthesis import VALLE2Synthesizer
+
+    model = _valle2_networks(folder, device)
+    codec = load_codec(codec_of(folder, "valle2"), device)
+    levels, size = codec.quantizer.codebooks.shape[:2]
+    if model.levels > levels or model.autoregressive.end != size:
+        raise CheckpointError(
+            f"{folder}: speaks {model.levels} levels of {model.autoregressive.end} codes, the "
+            f"codec has {levels} of {size}; put the codec it was trained on into {folder / 'codec'}"
+        )
+    aligner = load_aligner(device=device)
+    return VALLE2Synthesizer(
+        model, codec, aligner, name=folder.absolute().name, scorer=_best_of_scorer(aligner)
+    )
+
+
+def _best_of_scorer(aligner: "Aligner") -> "Scorer":
+    """Judge candidates by likeness to the prompt and by the share of phones that are heard."""
+    import torch
+
+    from parlando.aligner.objective import edit_distance
+    from parlando.evaluation.speaker_encoders import load_encoder
+    from parlando.text.vocabulary import PHONE_CLASSES, base_phone, is_phone
+
+    encoder = load_encoder("resemblyzer")
+    device = next(aligner.parameters()).device
+
+    def score(
+        samples: "np.ndarray", symbols: Sequence[str], prompt: "np.ndarray"
+    ) -> tuple[float, float]:
+        try:
+            voices = [encoder.embed(sound, aligner.rate_hz) for sound in (samples, prompt)]
+            likeness = float(voices[0] @ voices[1])
+        except AudioError:
+            likeness = -1.0  # no voice at all is as unlike as can be
+        heard = aligner.recognize(torch.from_numpy(samples).to(device))
+        said = [base_phone(symbol) for symbol in symbols if is_phone(symbol)]
+        numbers = [[PHONE_CLASSES.index(n) for n in part if is_phone(n)] for part in (heard, said)]
+        return likeness, 1.0 - edit_distance(*numbers) / max(1, len(said))
+
+    return score
+
+
+_SYSTEMS: dict[str, Callable[[Path, str], Synthesizer]] = {
+    "naturalspeech2": _load_naturalspeech2,
+    "valle2": _load_valle2,
+}
 _SAMPLED: "dict[str, Callable[[Any], nn.Module]]" = {
     "naturalspeech2": lambda speaker: speaker.synthesizer.model.diffusion,
 }
@@ -205,6 +274,7 @@ _MODULES: "dict[str, Callable[[Path, str], nn.Module]]" = {
     "aligner": load_aligner,
     "codec": load_codec,
     "naturalspeech2": _naturalspeech2_networks,
+    "valle2": _valle2_networks,
 }
 
 

@@ -8,7 +8,7 @@ thing: ``speak`` joins what ``stream`` yields.
 import dataclasses
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.metadata import version
@@ -20,8 +20,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from parlando.audio import waveform
-from parlando.audio.seams import prepare_piece
-from parlando.contracts import ConfigError, PromptError, SpeakOptions, Synthesizer
+from parlando.audio.seams import fade, limit_peaks, prepare_piece
+from parlando.contracts import ConfigError, PromptError, SpeakOptions, Synthesizer, Utterance
 from parlando.recipes import from_mapping
 from parlando.speech import Speech, Voice, VoiceLike
 from parlando.text.normalize import normalize
@@ -38,6 +38,11 @@ _RANGES = {
     "speed": (0.25, 4.0),
     "guidance": (0.0, 20.0),
     "temperature": (0.0, 2.0),
+    "top_p": (0.0, 1.0),
+    "repetition_window": (0, 1000),
+    "repetition_threshold": (0.0, 1.0),
+    "best_of": (1, 100),
+    "chunk_seconds": (0.0, 60.0),
 }
 # Limits of a wanted total length, per phoneme.
 _SHORTEST_SECONDS = 0.025
@@ -58,7 +63,7 @@ class Speaker:
         """
         self.synthesizer = synthesizer
         self.default_voice = default_voice
-        self._prompts: WeakKeyDictionary[Voice, Any] = WeakKeyDictionary()
+        self._prompts: WeakKeyDictionary[Voice, dict[str | None, Any]] = WeakKeyDictionary()
 
     @property
     def name(self) -> str:
@@ -87,7 +92,7 @@ class Speaker:
                 bundled example speaks.
             seed: The same seed gives the same speech; None draws one, found in the result.
             progress: Called with the pieces done and their number.
-            **options: Fields of ``SpeakOptions``, such as ``steps=8`` or ``speed=1.2``.
+            **options: Fields of ``SpeakOptions`` that the system reads, such as ``steps=8``.
 
         Raises:
             TextError: The text holds nothing that can be spoken.
@@ -112,7 +117,7 @@ class Speaker:
         Arguments and errors are those of :meth:`speak`; the arguments are checked at once, before
         the first part is asked for.
         """
-        checked = speak_options(options)
+        checked = speak_options(options, self.synthesizer.option_names, self.name)
         if seed is None:
             seed = secrets.randbelow(2**31)
         elif not isinstance(seed, Integral) or not 0 <= seed < 2**63:
@@ -121,7 +126,7 @@ class Speaker:
         segments = split(text)
         if len(segments) > 1:
             segments = split(text, first_max_characters=FIRST_MAX_CHARACTERS)
-        prompt = self._prompt(voice)
+        prompt = self._prompt(voice, checked.voice_text)
         pace = _Pace.of(segments, checked, self.synthesizer.hop_samples / self.rate_hz)
         return self._parts(pace, prompt, int(seed), progress, started)
 
@@ -129,39 +134,58 @@ class Speaker:
         self, pace: "_Pace", prompt: Any, seed: int, progress: Progress | None, started: float
     ) -> Iterator[Speech]:
         for index, segment in enumerate(pace.segments):
-            part = self._render(segment.text, prompt, pace.options_of(index), (seed, index))
-            part = _with_pause(part, pace.pause_frames(index))
-            pace.left_seconds -= part.duration_seconds
-            part = dataclasses.replace(part, compute_seconds=time.perf_counter() - started)
-            if progress:
-                progress(index + 1, len(pace.segments))
-            yield part
-            # What a listener does with a part before asking for the next is not computing time.
-            started = time.perf_counter()
+            made = self._render(segment.text, prompt, pace.options_of(index), (seed, index))
+            for part, is_last in made:
+                if is_last:
+                    part = _with_pause(part, pace.pause_frames(index))
+                pace.left_seconds -= part.duration_seconds
+                part = dataclasses.replace(part, compute_seconds=time.perf_counter() - started)
+                if progress and is_last:
+                    progress(index + 1, len(pace.segments))
+                yield part
+                # What a listener does before asking for the next is not computing time.
+                started = time.perf_counter()
 
     def _render(
         self, text: str, prompt: Any, options: SpeakOptions, seeds: tuple[int, int]
-    ) -> Speech:
+    ) -> Iterator[tuple[Speech, bool]]:
+        """Yield the parts of a piece, one or several, and whether each is the last."""
         import torch
 
         spoken = normalize(text)
         # Every piece has a generator of its own, so that no part depends on another.
         state = int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1)
         generator = torch.Generator().manual_seed(state)
-        with torch.inference_mode():
-            made = self.synthesizer.render(phonemize(spoken), prompt, options, generator)
+        symbols = phonemize(spoken)
+        if not options.chunk_seconds:
+            with torch.inference_mode():
+                made = self.synthesizer.render(symbols, prompt, options, generator)
+            samples = prepare_piece(made.samples, self.rate_hz)
+            yield self._speech(made, samples, spoken, seeds[0]), True
+            return
+        stream: Iterator[Utterance] = self.synthesizer.stream(  # type: ignore[attr-defined]
+            symbols, prompt, options, generator
+        )
+        for index, made in enumerate(stream):
+            # The level of the whole is not known yet: it stays that of the prompt.
+            is_last = bool(made.symbols)
+            samples = fade(limit_peaks(made.samples), self.rate_hz, start=index == 0, end=is_last)
+            yield self._speech(made, samples, spoken if is_last else "", seeds[0]), is_last
+
+    def _speech(self, made: Utterance, samples: np.ndarray, text: str, seed: int) -> Speech:
         return Speech(
-            samples=prepare_piece(made.samples, self.rate_hz),
+            samples=samples,
             rate_hz=self.rate_hz,
             hop_samples=self.synthesizer.hop_samples,
-            text=spoken,
+            text=text,
             phonemes=made.symbols,
             durations_frames=made.durations_frames,
             f0_hz=made.f0_hz,
             system=self.name,
             version=version("parlando"),
-            seed=seeds[0],
+            seed=seed,
             compute_seconds=0.0,
+            notes=made.notes,
         )
 
     @cached_property
@@ -170,7 +194,7 @@ class Speaker:
             raise ConfigError("no voice was given and the system has no default; give a prompt")
         return Voice.from_file(self.default_voice)
 
-    def _prompt(self, voice: VoiceLike | None) -> Any:
+    def _prompt(self, voice: VoiceLike | None, text: str | None) -> Any:
         import torch
 
         match voice:
@@ -187,11 +211,14 @@ class Speaker:
                     f"a voice of type {type(voice).__name__}; expected a path, a Voice or "
                     "(samples, rate_hz)"
                 )
-        if voice not in self._prompts:
+        encoded = self._prompts.setdefault(voice, {})
+        if text not in encoded:
             samples = waveform.resample(voice.samples, voice.rate_hz, self.rate_hz)
+            said = () if text is None else (phonemize(normalize(text)),)
             with torch.inference_mode():
-                self._prompts[voice] = self.synthesizer.encode_prompt(torch.from_numpy(samples))
-        return self._prompts[voice]
+                prompt = torch.from_numpy(samples)
+                encoded[text] = self.synthesizer.encode_prompt(prompt, *said)
+        return encoded[text]
 
 
 def _voice_of(path: Path) -> Voice:
@@ -208,21 +235,27 @@ def _read_voice(path: Path, _changed: int, _size: int) -> Voice:
     return Voice.from_file(path)
 
 
-def speak_options(given: dict[str, Any]) -> SpeakOptions:
+def speak_options(given: dict[str, Any], known: Collection[str], system: str) -> SpeakOptions:
     """Build checked options of one call.
 
     Args:
         given: Values for fields of ``SpeakOptions``; those left out keep their defaults.
+        known: Fields that the system reads.
+        system: Its name, for messages.
 
     Raises:
-        ConfigError: A name is unknown or a value out of range.
+        ConfigError: A name is unknown, or not one of this system, or a value out of range.
     """
     options = from_mapping(SpeakOptions, given, "options")
+    if others := sorted(set(given) - set(known)):
+        raise ConfigError(
+            f"{system} has no option {', '.join(others)}; it has {', '.join(sorted(known))}"
+        )
     if options.solver not in SOLVERS:
         raise ConfigError(f"solver {options.solver!r}; expected one of {', '.join(SOLVERS)}")
     for name, (low, high) in _RANGES.items():
         value = getattr(options, name)
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             raise ConfigError(f"{name} {value}; expected {low:g} to {high:g}")
     length = options.duration_seconds
     if length is not None and not 0.0 < length < float("inf"):

@@ -3,8 +3,9 @@
 import base64
 import dataclasses
 import html
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,8 @@ class Speech:
     """Seed with which the same call gives the same samples."""
     compute_seconds: float
     """Wall-clock time that making it took."""
+    notes: Mapping[str, float] = field(default_factory=dict)
+    """Figures about how it was made, summed over pieces; the system's page says which."""
 
     @property
     def durations(self) -> tuple[float, ...]:
@@ -120,7 +123,9 @@ class Speech:
         # One buffer that grows: parts may be yielded lazily, and two hours of speech are 460 MB.
         buffer = bytearray()
         pieces = []
+        notes: Counter[str] = Counter()
         for part in parts:
+            notes.update(part.notes)
             buffer += part.samples.astype(np.float32, copy=False).tobytes()
             pieces.append(dataclasses.replace(part, samples=np.zeros(0, np.float32)))
         if not pieces:
@@ -128,11 +133,12 @@ class Speech:
         return dataclasses.replace(
             pieces[0],
             samples=np.frombuffer(buffer, dtype=np.float32),
-            text=" ".join(piece.text for piece in pieces),
+            text=" ".join(piece.text for piece in pieces if piece.text),
             phonemes=tuple(symbol for piece in pieces for symbol in piece.phonemes),
             durations_frames=tuple(n for piece in pieces for n in piece.durations_frames),
             f0_hz=np.concatenate([piece.f0_hz for piece in pieces]),
             compute_seconds=sum(piece.compute_seconds for piece in pieces),
+            notes=dict(notes),
         )
 
     def save(self, path: str | Path) -> None:

@@ -15,7 +15,7 @@ from parlando.curriculum import _KINDS, trainable
 from parlando.data.annotate import AlignmentLimits, prepare_alignment, prepare_codes
 from parlando.data.prepare import AudioOptions, prepare_audio
 from parlando.recipes import from_mapping, to_mapping
-from parlando.registry import load_trained
+from parlando.registry import CODEC_OF, load_trained
 from parlando.training.checkpoint import WEIGHTS_NAME, Card, read_card, save_release
 from parlando.training.loop import train
 
@@ -50,7 +50,7 @@ def tiny(codec):
     """Resolve a kind's preset ``tiny`` against the tiny codec."""
 
     def resolve(kind):
-        objective = {"codec": str(codec)} if kind == "naturalspeech2" else {}
+        objective = {"codec": str(codec)} if kind in CODEC_OF else {}
         return trainable(kind, "tiny", {"objective": objective})
 
     return resolve

@@ -23,6 +23,9 @@ class SineSynthesizer:
     name = "sines"
     rate_hz = RATE
     hop_samples = HOP
+    option_names = frozenset(
+        ("steps", "solver", "speed", "duration_seconds", "guidance", "temperature")
+    )
 
     def __init__(self, gains=(0.1,), cut_at_peak=False, spike=0.0):
         self.gains, self.cut_at_peak, self.spike = gains, cut_at_peak, spike

@@ -30,10 +30,18 @@ def prepare_piece(samples: np.ndarray, rate_hz: int, level_db: float = LOUDNESS_
     gain_db = distance - np.clip(distance, -LEVEL_TOLERANCE_DB, LEVEL_TOLERANCE_DB)
     gain = 10.0 ** (min(gain_db, _GAIN_LIMIT_DB) / 20.0) if np.isfinite(gain_db) else 1.0
     piece = limit_peaks(np.asarray(samples, dtype=np.float32) * np.float32(gain))
+    return fade(piece, rate_hz)
+
+
+def fade(samples: np.ndarray, rate_hz: int, *, start: bool = True, end: bool = True) -> np.ndarray:
+    """Let sound ``(S,)`` begin or end, or both, within five milliseconds of silence."""
+    piece = np.array(samples, dtype=np.float32)
     count = min(round(_FADE_SECONDS * rate_hz), len(piece) // 2)
-    fade = (0.5 - 0.5 * np.cos(np.pi * np.arange(count) / max(count, 1))).astype(np.float32)
-    piece[:count] *= fade
-    piece[len(piece) - count :] *= fade[::-1]
+    slope = (0.5 - 0.5 * np.cos(np.pi * np.arange(count) / max(count, 1))).astype(np.float32)
+    if start:
+        piece[:count] *= slope
+    if end:
+        piece[len(piece) - count :] *= slope[::-1]
     return piece
 
 

@@ -160,6 +160,8 @@ class Utterances:
             raise ConfigError(f"parts {tuple(parts)} hold nothing in frames; add f0 or codes")
         if prompts is not None and not {"codes", "f0"} <= set(parts):
             raise ConfigError("prompts need 'codes' and 'f0' among the parts; add them")
+        if prompts is not None and prompts.symbols and not {"symbols", "durations"} <= set(parts):
+            raise ConfigError("prompts with symbols need 'symbols' and 'durations' among the parts")
         self.corpus = corpus
         self._parts, self._seed = tuple(parts), seed
         self._prompts = None if prompts is None else Prompts(corpus, prompts)
@@ -184,7 +186,9 @@ class Utterances:
             ``f0`` (B, T) float32, ``voiced`` (B, T) bool; always ``frame_mask`` (B, T) bool,
             ``symbol_mask`` (B, N) bool with symbols, ``speaker`` (B,) int64 and ``id`` (list);
             with prompts ``prompt_codes`` (B, Q, P) int64, ``prompt_mask`` (B, P) bool and
-            ``prompt_log_f0`` (B,) float32.
+            ``prompt_log_f0`` (B,) float32, and where their symbols are asked for
+            ``prompt_symbols`` and ``prompt_durations`` (B, M) int64 and ``prompt_symbol_mask``
+            (B, M) bool.
         """
         number = step * world + rank
         indices = self._indices[self._plan.entries(number)]
@@ -228,6 +232,11 @@ class Utterances:
             batch["prompt_codes"] = pad(codes)
             batch["prompt_mask"] = mask_of([prompt.shape[-1] for prompt in codes])
             batch["prompt_log_f0"] = torch.stack([prompt["log_f0"] for _, prompt in pairs])
+            if "symbols" in pairs[0][1]:
+                symbols = [prompt["symbols"] for _, prompt in pairs]
+                batch["prompt_symbols"] = pad(symbols)
+                batch["prompt_symbol_mask"] = mask_of([len(each) for each in symbols])
+                batch["prompt_durations"] = pad([prompt["durations"] for _, prompt in pairs])
         batch |= {name: pad([item[name] for item in items]) for name in self._parts}
         batch["frame_mask"] = mask_of([self._frames(item) for item in items])
         if "symbols" in self._parts:

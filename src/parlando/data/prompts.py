@@ -26,6 +26,11 @@ class PromptOptions:
     """Least length of a piece that is cut out."""
     joined_frames: tuple[int, int] = (160, 480)
     """Range of the length of prompts that are joined of other utterances."""
+    leading: bool = False
+    """Cut the beginning of the utterance, as long as a joined prompt but half of it at the most
+    (VALL-E 2), in place of a random piece."""
+    symbols: bool = False
+    """Give the symbols and durations of prompts as well (for systems that read transcripts)."""
 
     def __post_init__(self) -> None:
         low, high = self.joined_frames
@@ -50,7 +55,8 @@ class Prompts:
         corpus.require("audio", "codes")
         self._corpus, self._options = corpus, options
         self._members: dict[tuple[str, str], list[int]] = {}
-        for index, row in enumerate(corpus.rows):
+        for index in corpus.select(aligned=options.symbols):
+            row = corpus.rows[index]
             self._members.setdefault((row["speaker"], row["split"]), []).append(index)
 
     def take(self, index: int, item: Item, rng: np.random.Generator) -> tuple[Item, Item]:
@@ -66,10 +72,13 @@ class Prompts:
             rng: source of randomness.
 
         Returns:
-            what remains of the item, and the prompt: ``codes`` (Q, P), P at least 1, and
-            ``log_f0`` (), its mean over voiced frames.
+            what remains of the item, and the prompt: ``codes`` (Q, P), P at least 1, ``log_f0``
+            (), its mean over voiced frames, and if they are asked for ``symbols`` (M,) and
+            ``durations`` (M,).
         """
-        cut = self._cut(item, rng) if rng.uniform() < self._options.segment_share else None
+        cut = None
+        if rng.uniform() < self._options.segment_share:
+            cut = self._led(item, rng) if self._options.leading else self._cut(item, rng)
         if cut is not None:
             return cut
         prompt = self._joined(index, rng)
@@ -108,6 +117,22 @@ class Prompts:
             return None
         return self._parted(item, first, last)
 
+    def _led(self, item: Item, rng: np.random.Generator) -> tuple[Item, Item] | None:
+        """Cut the beginning off, between symbols; None where too little would be left or taken.
+
+        Source: VALL-E 2, section 3.3: the condition is 3 to 30 s, or half of a shorter utterance.
+        """
+        least, frames = self._options.shortest_frames, item["codes"].shape[1]
+        if "durations" not in item or frames < 2 * least:
+            return None
+        low, high = self._options.joined_frames
+        length = min(frames / 2, rng.uniform(low, high))
+        bounds = np.concatenate([[0], item["durations"].numpy().cumsum()])
+        last = int(np.abs(bounds - length).argmin())
+        if min(bounds[last], frames - bounds[last]) < least // 2:
+            return None
+        return self._parted(item, 0, last)
+
     def _halved(self, item: Item) -> tuple[Item, Item] | None:
         """Take the first half as the prompt; None where that cannot be."""
         middle = self._middle(item) if "durations" in item else 0
@@ -134,13 +159,18 @@ class Prompts:
         for name, tensor in item.items():
             begin, end = spans.get(name, (u, v))
             rest[name] = torch.cat([tensor[..., :begin], tensor[..., end:]], dim=-1)
-        return rest, _prompt([item["codes"][:, u:v]], [item["f0"][u:v]])
+        prompt = _prompt([item["codes"][:, u:v]], [item["f0"][u:v]])
+        if self._options.symbols:
+            prompt |= {name: item[name][first:last] for name in ("symbols", "durations")}
+        return rest, prompt
 
     def _joined(self, index: int, rng: np.random.Generator) -> Item | None:
         """Join other utterances of the speaker, with other texts; None where there are none."""
         others = [other for other in self._speech_of(index) if self._differ(index, other)]
         low, high = self._options.joined_frames
         missing = int(rng.integers(low, high + 1))
+        if self._options.symbols:
+            return self._joined_with_symbols(others, missing, rng)
         codes: list[Tensor] = []
         hertz: list[Tensor] = []
         while others and missing:
@@ -153,9 +183,36 @@ class Prompts:
             missing -= codes[-1].shape[1]
         return _prompt(codes, hertz) if codes else None
 
+    def _joined_with_symbols(
+        self, others: list[int], missing: int, rng: np.random.Generator
+    ) -> Item | None:
+        """Join whole utterances, and of the one that is too long a piece between symbols."""
+        pieces: list[Item] = []
+        while others and missing:
+            other = others.pop(int(rng.integers(len(others))))
+            item = self._corpus.item(other, ("codes", "f0", "symbols", "durations"))
+            bounds = np.concatenate([[0], item["durations"].numpy().cumsum()])
+            frames = int(bounds[-1])
+            start = int(rng.integers(max(0, frames - missing) + 1))
+            first = int(np.abs(bounds - start).argmin())
+            last = int(np.searchsorted(bounds, bounds[first] + missing, side="right")) - 1
+            u, v = int(bounds[first]), int(bounds[last])
+            if u < v:
+                part = {"codes": item["codes"][:, u:v], "f0": item["f0"][u:v]}
+                part |= {name: item[name][first:last] for name in ("symbols", "durations")}
+                pieces.append(part)
+            # What a phone is too long for stays empty: scraps help nobody.
+            missing = missing - (v - u) if frames <= missing else 0
+        if not pieces:
+            return None
+        prompt = _prompt([piece["codes"] for piece in pieces], [piece["f0"] for piece in pieces])
+        for name in ("symbols", "durations"):
+            prompt[name] = torch.cat([piece[name] for piece in pieces])
+        return prompt
+
     def _speech_of(self, index: int) -> list[int]:
         row = self._corpus.rows[index]
-        return self._members[row["speaker"], row["split"]]
+        return self._members.get((row["speaker"], row["split"]), [])
 
     def _differ(self, index: int, other: int) -> bool:
         text = self._corpus.rows[index]["text"]

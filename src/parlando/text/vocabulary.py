@@ -6,7 +6,7 @@ before an ``ɹ`` and the ``ɹ`` are two phones. Weights depend on the ids, so th
 frozen literal: nothing is ever inserted, moved or removed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from parlando.contracts import TextError
 
@@ -91,6 +91,19 @@ def is_phone(symbol: str) -> bool:
 def is_pause(symbol: str) -> bool:
     """Tell whether the symbol may last zero frames: the word boundary and punctuation."""
     return symbol in _PAUSES
+
+
+def with_boundaries(symbols: Sequence[str]) -> list[str]:
+    """Add a boundary at each end where there is no pause.
+
+    Raises:
+        TextError: There is no phone among the symbols.
+    """
+    if not any(is_phone(symbol) for symbol in symbols):
+        raise TextError(f"got the symbols {''.join(symbols)!r}; expected at least one phone")
+    first = [] if symbols[0] == BOUNDARY else [BOUNDARY]
+    last = [] if is_pause(symbols[-1]) else [BOUNDARY]
+    return [*first, *symbols, *last]
 
 
 def base_phone(symbol: str) -> str:

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from parlando.audio.phase import integrated_phase
 from parlando.audio.pitch import f0
 from parlando.codecs.rvq.model import RVQCodec
-from parlando.contracts import SpeakOptions, TextError, Utterance
+from parlando.contracts import SpeakOptions, Utterance
 from parlando.data.prompts import DEFAULT_LOG_F0
 from parlando.generative.diffusion import VPSchedule, sample
 from parlando.generative.guidance import guide
@@ -22,6 +22,9 @@ from parlando.text import vocabulary
 
 LONGEST_PHONE_SECONDS = 0.6
 """Predicted durations are capped here, pauses at twice this: a runaway never fills a minute."""
+
+TEMPERATURE = 1.0 / 1.2
+"""Standard deviation of the initial noise where a call does not say (section 4.1)."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class NaturalSpeech2Synthesizer:
         name: of the released weights.
         schedule: the diffusion process they were trained with.
     """
+
+    option_names = frozenset(
+        ("steps", "solver", "speed", "duration_seconds", "guidance", "temperature")
+    )
 
     def __init__(
         self,
@@ -98,7 +105,7 @@ class NaturalSpeech2Synthesizer:
             TextError: there is no phone among the symbols.
             ConfigError: the solver is unknown, or ``steps`` is below 1.
         """
-        padded = _with_boundaries(symbols)
+        padded = vocabulary.with_boundaries(symbols)
         ids = torch.tensor([vocabulary.encode(padded)], device=self.device)
         mask = torch.ones_like(ids, dtype=torch.bool)
         states = prompt.states
@@ -116,7 +123,7 @@ class NaturalSpeech2Synthesizer:
             self.schedule,
             solver=options.solver,
             steps=options.steps,
-            temperature=options.temperature,
+            temperature=TEMPERATURE if options.temperature is None else options.temperature,
             generator=generator,
             device=self.device,
         )
@@ -169,14 +176,6 @@ class _Denoiser:
     def _evaluate(self, z_t: Tensor, t: Tensor, states: PromptStates) -> Tensor:
         rho = self.schedule.mean_scale(t)
         return self.model.denoise(z_t, t, self.condition, states, self.mask, rho)
-
-
-def _with_boundaries(symbols: Sequence[str]) -> list[str]:
-    if not any(vocabulary.is_phone(symbol) for symbol in symbols):
-        raise TextError(f"got the symbols {''.join(symbols)!r}; expected at least one phone")
-    first = [] if symbols[0] == vocabulary.BOUNDARY else [vocabulary.BOUNDARY]
-    last = [] if vocabulary.is_pause(symbols[-1]) else [vocabulary.BOUNDARY]
-    return [*first, *symbols, *last]
 
 
 def _fit(frames: Tensor, least: Tensor, total: int) -> Tensor:

@@ -1,0 +1,132 @@
+"""Configuration of VALL-E 2, and of VALL-E, which is a preset of the same classes."""
+
+from dataclasses import dataclass, field
+
+from parlando.contracts import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Shape of one of the two transformers; the defaults are the paper's."""
+
+    width: int = 1024
+    """Channels D."""
+    layers: int = 12
+    """Number of layers."""
+    heads: int = 16
+    """Attention heads."""
+    filter_width: int = 4096
+    """Inner channels of the feed-forward networks."""
+    dropout: float = 0.1
+    """Dropout everywhere."""
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.heads < 1 or self.width % self.heads:
+            raise ConfigError(
+                f"width is {self.width} with {self.heads} heads; expected a multiple of the heads"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VALLE2Config:
+    """Shape of VALL-E 2; the defaults are the paper's (``paper()``)."""
+
+    group: int = 1
+    """Codes G of a group, 1 to 8: the paper's are 1, 2, 4 and 8."""
+    levels: int = 8
+    """Levels of the codec that are modelled: the first autoregressively, the others not."""
+    codebook_size: int = 1024
+    """Entries of each codebook."""
+    autoregressive: TransformerConfig = field(default_factory=TransformerConfig)
+    """The network of the first level."""
+    nonautoregressive: TransformerConfig = field(default_factory=TransformerConfig)
+    """The network of the other levels."""
+    longest_frames: int = 4800
+    """Frames for which there are learned positions, prompt included."""
+    longest_symbols: int = 1200
+    """Symbols for which there are learned positions, those of the prompt included."""
+    longest_prompt_frames: int = 2400
+    """Of a longer prompt the first so many frames are used."""
+    repetition_window: int = 10
+    """Window of repetition-aware sampling where a call does not say; 0 is plain sampling."""
+    top_p: float = 0.8
+    """Nucleus where a call does not say."""
+    watched_layer: int | None = None
+    """Autoregressive layer whose first head is taught to look at the phone that is to be spoken
+    (``small``; not in the paper): with few hours of speech it does not find it by itself."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.group <= 8 or self.levels < 2:
+            raise ConfigError(
+                f"group is {self.group} and levels {self.levels}; expected 1 to 8, and 2 or more"
+            )
+        if not 0 < self.longest_prompt_frames < self.longest_frames:
+            raise ConfigError(
+                f"longest_prompt_frames is {self.longest_prompt_frames}; expected 1 to "
+                f"{self.longest_frames - 1}, so that there is room to speak"
+            )
+        layer = self.watched_layer
+        if layer is not None and not 0 <= layer < self.autoregressive.layers:
+            raise ConfigError(
+                f"watched_layer is {layer}; expected 0 to {self.autoregressive.layers - 1}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VALLE2ObjectiveConfig:
+    """Weights and probabilities of the objective."""
+
+    autoregressive_weight: float = 1.0
+    """Weight of the first level's cross-entropy."""
+    nonautoregressive_weight: float = 1.0
+    """Weight of the other levels' cross-entropy."""
+    prompt_weight: float = 0.0
+    """Weight of the prompt's own codes in the first level's loss: 1 trains on the joined sequence
+    as on one utterance, which few hours of speech need; 0 on the target alone."""
+    drop_text: float = 0.1
+    """Probability of hiding an item's text from the autoregressive network, for guidance."""
+    alignment_weight: float = 0.0
+    """Weight of showing one head the phone that is to be spoken; needs ``watched_layer``."""
+    label_smoothing: float = 0.0
+    """Of both cross-entropies."""
+    codebook_start: bool = False
+    """Start code embeddings at projected vectors of the codec (not in the paper)."""
+
+
+def paper() -> VALLE2Config:
+    """Return the paper's shape, with groups of two."""
+    return VALLE2Config(group=2)
+
+
+def valle() -> VALLE2Config:
+    """Return VALL-E (2023): no groups, plain sampling from all codes, three seconds of prompt."""
+    return VALLE2Config(group=1, repetition_window=0, top_p=1.0, longest_prompt_frames=240)
+
+
+def small() -> VALLE2Config:
+    """Return the released shape, less than ten million parameters in all."""
+    return VALLE2Config(
+        group=2,
+        autoregressive=TransformerConfig(width=256, layers=6, heads=4, filter_width=1024),
+        nonautoregressive=TransformerConfig(width=192, layers=4, heads=4, filter_width=768),
+        longest_frames=2000,
+        longest_symbols=500,
+        longest_prompt_frames=560,
+        watched_layer=2,
+    )
+
+
+def tiny() -> VALLE2Config:
+    """Return a shape for tests."""
+    shape = TransformerConfig(width=16, layers=2, heads=2, filter_width=32, dropout=0.0)
+    return VALLE2Config(
+        group=2,
+        levels=4,
+        codebook_size=16,
+        autoregressive=shape,
+        nonautoregressive=shape,
+        longest_frames=1200,
+        longest_symbols=300,
+        longest_prompt_frames=400,
+        watched_layer=1,
+    )

@@ -1,0 +1,333 @@
+"""The networks of VALL-E 2.
+
+Source: Chen et al. 2024 (arXiv 2406.05370), section 3; what it leaves open follows VALL-E (Wang et
+al. 2023, arXiv 2301.02111). Nothing here draws a code: see ``parlando.generative.autoregression``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from parlando.contracts import ConfigError
+from parlando.nn.decoder import Cache, Transformer, pack, sinusoids
+from parlando.systems.valle2.config import TransformerConfig, VALLE2Config
+
+_START_DEVIATION = 0.02  # of embeddings: the tied output layer then starts near even odds
+
+
+class TextEmbedding(nn.Module):
+    """Symbols, the end of the text, and learned positions.
+
+    Args:
+        symbol_count: size of the vocabulary; two more rows are the end and an unknown text.
+        longest: positions.
+        width: channels D.
+    """
+
+    def __init__(self, symbol_count: int, longest: int, width: int):
+        super().__init__()
+        self.end, self.hidden = symbol_count, symbol_count + 1
+        self.symbols = _embedding(symbol_count + 2, width)
+        self.positions = _positions(longest + 1, width)
+
+    def forward(
+        self, symbols: Tensor, mask: Tensor, dropped: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Embed a text and its end.
+
+        Args:
+            symbols: ``(B, N)`` ids.
+            mask: ``(B, N)`` bool, True = real, padding at the end.
+            dropped: ``(B,)`` bool, items whose text is hidden, all but its length.
+
+        Returns:
+            ``(B, N + 1, D)`` and its mask ``(B, N + 1)``.
+        """
+        count = symbols.shape[1] + 1
+        if count > len(self.positions.weight):
+            raise ConfigError(
+                f"a text of {count - 1} symbols with that of its prompt; this model reads "
+                f"{len(self.positions.weight) - 1}: shorten the text or the prompt"
+            )
+        if dropped is not None:
+            symbols = torch.where(dropped[:, None], self.hidden, symbols)
+        lengths = mask.sum(1, keepdim=True)
+        ids = F.pad(symbols, (0, 1)).scatter(1, lengths, self.end)
+        place = torch.arange(count, device=ids.device)
+        embedded: Tensor = self.symbols(ids) + self.positions(place)
+        return embedded, place[None] <= lengths
+
+
+@dataclass
+class Generation:
+    """Where a generation stands: the cache, and codes spoken or heard so far, ``(B,)``."""
+
+    cache: Cache
+    groups: Tensor
+
+
+class AutoregressiveModel(nn.Module):
+    """First-level codes from text and the codes before, G at a time.
+
+    Source: VALL-E 2, sections 3.2 and 3.3: the embeddings of a group are joined and projected to
+    one; one state is projected to G, each compared with the code embeddings (tied weights). With
+    G = 1 both projections are absent.
+
+    Choice: a text's codes are padded with ends to whole groups, at least one; all are learnt.
+
+    Args:
+        config: sizes.
+        symbol_count: size V of the symbol vocabulary.
+    """
+
+    def __init__(self, config: VALLE2Config, symbol_count: int):
+        super().__init__()
+        width, group = config.autoregressive.width, config.group
+        self.group = group
+        self.end = config.codebook_size
+        self.watched_layer = config.watched_layer
+        self.text = TextEmbedding(symbol_count, config.longest_symbols, width)
+        self.codes = _embedding(config.codebook_size + 1, width)
+        self.begin = nn.Parameter(torch.randn(width) * _START_DEVIATION)
+        self.positions = _positions(config.longest_frames // group + 2, width)
+        self.group_input = nn.Linear(group * width, width) if group > 1 else nn.Identity()
+        self.group_output = nn.Linear(width, group * width) if group > 1 else nn.Identity()
+        self.body = _transformer(config.autoregressive, causal=True)
+
+    def forward(
+        self,
+        symbols: Tensor,
+        symbol_mask: Tensor,
+        codes: Tensor,
+        code_mask: Tensor,
+        dropped: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Predict every group of whole sequences from what is before it.
+
+        Args:
+            symbols: ``(B, N)``.
+            symbol_mask: ``(B, N)``.
+            codes: ``(B, L)``, L a multiple of G, ends included.
+            code_mask: ``(B, L)``, padding at the end, in whole groups.
+            dropped: ``(B,)`` items whose text is hidden.
+
+        Returns:
+            logits ``(B, L, V)``, end included; with ``watched_layer`` also ``(B, L / G, N + 1)``,
+            where its first head looks in the text, before the softmax.
+        """
+        text, text_mask = self.text(symbols, symbol_mask, dropped)
+        # What is predicted last is never read: the sequence is moved one group to the right.
+        speech = self._speech(codes[:, : codes.shape[1] - self.group])
+        speech_mask = code_mask[:, :: self.group]
+        x = torch.cat([text, speech], dim=1)
+        packed, _, where = pack(x, torch.cat([text_mask, speech_mask], dim=1))
+        looks = None
+        if self.watched_layer is None:
+            states = self.body(packed)
+        else:
+            states, looks = self.body.watched(packed, self.watched_layer)
+        last = packed.shape[1] - 1
+        rows = where[:, text.shape[1] :].clamp(max=last)
+        if looks is not None:
+            looks = looks.gather(1, rows[..., None].expand(-1, -1, looks.shape[2]))
+            looks = looks[:, :, : text.shape[1]]  # text comes first, and is not moved
+        states = states.gather(1, rows[..., None].expand(-1, -1, states.shape[2]))
+        return self._logits(states).flatten(1, 2), looks
+
+    def start(
+        self, symbols: Tensor, symbol_mask: Tensor, prompts: Sequence[Tensor], hide: bool = False
+    ) -> tuple[Tensor, Generation]:
+        """Read texts and prompts.
+
+        Args:
+            symbols: ``(B, N)``, of prompt and target.
+            symbol_mask: ``(B, N)``.
+            prompts: B tensors ``(P,)``, each of whole groups, possibly empty.
+            hide: hide the texts, for guidance.
+
+        Returns:
+            logits of the first group ``(B, G, V)``, and what :meth:`advance` goes on from.
+        """
+        dropped = torch.full((len(symbols),), hide, device=symbols.device)
+        text, text_mask = self.text(symbols, symbol_mask, dropped)
+        counts = torch.tensor([len(prompt) // self.group for prompt in prompts])
+        codes = symbols.new_zeros(len(prompts), int(counts.max()) * self.group)
+        for row, prompt in enumerate(prompts):
+            codes[row, : len(prompt)] = prompt
+        counts = counts.to(symbols.device)
+        speech = self._speech(codes)
+        place = torch.arange(speech.shape[1], device=symbols.device)
+        mask = torch.cat([text_mask, place[None] <= counts[:, None]], dim=1)
+        # Padding goes to the front, so that all items go on at the same place.
+        packed, mask, _ = pack(torch.cat([text, speech], dim=1), mask, left=True)
+        cache = Cache(len(self.body.layers), mask)
+        states = self.body(packed, cache=cache)
+        return self._logits(states[:, -1:])[:, 0], Generation(cache, counts)
+
+    def advance(self, codes: Tensor, generation: Generation) -> Tensor:
+        """Read a group ``(B, G)`` and return the logits ``(B, G, V)`` of the next."""
+        generation.groups = generation.groups + 1
+        x = self.group_input(self.codes(codes).flatten(1)) + self.positions(generation.groups)
+        states = self.body(x[:, None], cache=generation.cache)
+        return self._logits(states)[:, 0]
+
+    def _speech(self, codes: Tensor) -> Tensor:
+        """Embed the begin symbol and the groups of ``(B, L)``: ``(B, 1 + L / G, D)``."""
+        count = codes.shape[1] // self.group
+        groups = self.codes(codes).unflatten(1, (count, self.group)).flatten(2)
+        groups = self.group_input(groups)
+        begin = self.begin.expand(len(codes), 1, -1).to(groups.dtype)
+        x = torch.cat([begin, groups], dim=1)
+        if x.shape[1] > len(self.positions.weight):
+            raise ConfigError(
+                f"{codes.shape[1]} frames with those of the prompt; this model has learnt "
+                f"{(len(self.positions.weight) - 1) * self.group}: shorten the text or the prompt"
+            )
+        return x + self.positions(torch.arange(x.shape[1], device=codes.device))
+
+    def _logits(self, states: Tensor) -> Tensor:
+        """Compare states ``(B, L', D)`` with the code embeddings: ``(B, L', G, V)``."""
+        slots = self.group_output(states).unflatten(-1, (self.group, -1))
+        return F.linear(slots, self.codes.weight)
+
+
+class NonAutoregressiveModel(nn.Module):
+    """The codes of one further level, all frames at once.
+
+    Source: VALL-E 2, section 3.3: text, the acoustic condition with all its levels, the target with
+    the levels below, an end, and the level as one more token; full attention; output weights are
+    the level's embeddings. Every part has its own positions, so their order means nothing.
+
+    Args:
+        config: sizes.
+        symbol_count: size V of the symbol vocabulary.
+    """
+
+    def __init__(self, config: VALLE2Config, symbol_count: int):
+        super().__init__()
+        width = config.nonautoregressive.width
+        self.levels = config.levels
+        self.text = TextEmbedding(symbol_count, config.longest_symbols, width)
+        self.codes = nn.ModuleList(
+            [_embedding(config.codebook_size, width) for _ in range(config.levels)]
+        )
+        self.end = nn.Parameter(torch.randn(width) * _START_DEVIATION)
+        self.level = _embedding(config.levels, width)
+        self.positions = _positions(config.longest_frames + 1, width)
+        self.body = _transformer(config.nonautoregressive, causal=False)
+
+    def forward(
+        self,
+        symbols: Tensor,
+        symbol_mask: Tensor,
+        codes: Tensor,
+        code_mask: Tensor,
+        condition: Tensor,
+        level: Tensor,
+        first_position: Tensor | None = None,
+    ) -> Tensor:
+        """Predict one level of every frame.
+
+        Args:
+            symbols: ``(B, N)``.
+            symbol_mask: ``(B, N)``.
+            codes: ``(B, Q', T)``, Q' at least the level: levels from ``level`` on are read in the
+                condition only.
+            code_mask: ``(B, T)``, padding at the end.
+            condition: ``(B, T)`` bool, True for frames of which all Q' levels are known.
+            level: ``(B,)`` the level to predict, 1 to Q - 1, counted from 0.
+            first_position: ``(B, T)`` positions of frames; by default they are counted.
+
+        Returns:
+            ``(B, T, V)`` logits.
+        """
+        text, text_mask = self.text(symbols, symbol_mask)
+        place = first_position
+        if place is None:
+            place = torch.arange(codes.shape[2], device=codes.device).expand_as(code_mask)
+        lengths = torch.where(code_mask, place + 1, 0).amax(1)
+        if int(lengths.max()) >= len(self.positions.weight):
+            raise ConfigError(
+                f"{int(lengths.max())} frames with those of the prompt; this model has learnt "
+                f"{len(self.positions.weight) - 1}: shorten the text or the prompt"
+            )
+        frames = self._frames(codes, condition, level) + self.positions(place)
+        tokens = torch.stack([self.level(level), self.end + self.positions(lengths)], dim=1)
+        mask = torch.cat([torch.ones_like(text_mask[:, :2]), text_mask, code_mask], dim=1)
+        x = torch.cat([tokens, text, frames], dim=1)
+        states = self.body(x, None if bool(mask.all()) else mask)[:, -codes.shape[2] :]
+        table = torch.stack([each.get_parameter("weight") for each in self.codes])[level]
+        return states @ table.transpose(1, 2).to(states.dtype)
+
+    def _frames(self, codes: Tensor, condition: Tensor, level: Tensor) -> Tensor:
+        """Sum the embeddings of all levels in the condition, and of those below elsewhere."""
+        total = self.codes[0](codes[:, 0])
+        for index in range(1, codes.shape[1]):
+            known = (condition | (index < level)[:, None])[..., None]
+            total = total + self.codes[index](codes[:, index]) * known
+        return total
+
+
+class VALLE2(nn.Module):
+    """Both networks; they share nothing.
+
+    Args:
+        config: sizes.
+        symbol_count: size V of the symbol vocabulary.
+    """
+
+    def __init__(self, config: VALLE2Config, symbol_count: int):
+        super().__init__()
+        self.group = config.group
+        self.levels = config.levels
+        self.longest_frames = config.longest_frames
+        self.longest_prompt_frames = config.longest_prompt_frames
+        self.repetition_window = config.repetition_window
+        self.top_p = config.top_p
+        self.autoregressive = AutoregressiveModel(config, symbol_count)
+        self.nonautoregressive = NonAutoregressiveModel(config, symbol_count)
+
+    @torch.no_grad()
+    def start_from_codebooks(self, codebooks: Tensor) -> None:
+        """Start code embeddings at randomly projected codebook vectors: like sounds, like rows.
+
+        Args:
+            codebooks: ``(Q, V, D')`` of the codec, of at least as many levels as the model has.
+        """
+        for tables in (
+            [self.autoregressive.codes.weight],
+            [table.get_parameter("weight") for table in self.nonautoregressive.codes],
+        ):
+            turn = torch.randn(codebooks.shape[-1], tables[0].shape[1], device=codebooks.device)
+            for book, table in zip(codebooks, tables, strict=False):
+                rows = (book - book.mean(0)) @ turn
+                rows = rows * (_START_DEVIATION / rows.std())
+                table[: len(rows)] = rows.to(table)
+
+
+def _embedding(count: int, width: int) -> nn.Embedding:
+    table = nn.Embedding(count, width)
+    nn.init.normal_(table.weight, std=_START_DEVIATION)
+    return table
+
+
+def _positions(count: int, width: int) -> nn.Embedding:
+    """Learned positions that start as sinusoids: those that training never reached keep order."""
+    table = nn.Embedding(count, width)
+    with torch.no_grad():
+        table.weight.copy_(sinusoids(count, width, scale=_START_DEVIATION))
+    return table
+
+
+def _transformer(config: TransformerConfig, causal: bool) -> Transformer:
+    return Transformer(
+        width=config.width,
+        layers=config.layers,
+        heads=config.heads,
+        filter_width=config.filter_width,
+        dropout=config.dropout,
+        causal=causal,
+    )

@@ -1,0 +1,253 @@
+"""What VALL-E 2 learns.
+
+Source: sections 3.2 and 3.3: cross-entropy of the first level from what is before it, and of one
+random further level from all levels below and the acoustic condition.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from parlando.contracts import ConfigError, PhaseResult
+from parlando.nn.decoder import pack
+from parlando.systems.valle2.config import VALLE2ObjectiveConfig
+from parlando.systems.valle2.model import VALLE2
+from parlando.text.vocabulary import BOUNDARY, encode
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A prompt and what follows it as one utterance, padded at the end.
+
+    ``symbols`` and ``durations`` ``(B, N)`` with ``symbol_mask``; ``codes`` ``(B, Q, T)`` with
+    ``code_mask`` ``(B, T)``; ``condition`` ``(B, T)`` is True in the prompt. ``trimmed`` ``(B,)``
+    frames at the front, fewer than a group, have symbols but no codes.
+    """
+
+    symbols: Tensor
+    symbol_mask: Tensor
+    durations: Tensor | None
+    codes: Tensor
+    code_mask: Tensor
+    condition: Tensor
+    trimmed: Tensor
+
+
+def join(batch: Mapping[str, Any], group: int, levels: int) -> Joined:
+    """Put prompts before their targets.
+
+    Source: VALL-E 2, section 3.2: a few leading codes go, so that groups begin with the target.
+
+    Args:
+        batch: ``symbols, codes, frame_mask, symbol_mask`` and the same of prompts.
+        group: codes G of a group.
+        levels: how many levels of the codes to keep.
+
+    Raises:
+        ConfigError: the batch has no symbols of prompts, or codes of fewer levels.
+    """
+    if "prompt_symbols" not in batch:
+        raise ConfigError(
+            "the model reads what is said in prompts; set symbols = true in the recipe's "
+            "[data.prompts]"
+        )
+    if batch["codes"].shape[1] < levels:
+        raise ConfigError(
+            f"the corpus holds codes of {batch['codes'].shape[1]} levels, the model has {levels}; "
+            "set levels in the recipe's [model], or prepare the codes with that codec"
+        )
+    prompt_mask, frame_mask = batch["prompt_mask"], batch["frame_mask"]
+    trimmed = prompt_mask.sum(1) % group
+    place = torch.arange(prompt_mask.shape[1], device=prompt_mask.device)
+    kept = prompt_mask & (place[None] >= trimmed[:, None])
+    both = torch.cat([batch["prompt_codes"][:, :levels], batch["codes"][:, :levels]], dim=2)
+    codes, code_mask, _ = pack(both.transpose(1, 2), torch.cat([kept, frame_mask], dim=1))
+    place = torch.arange(code_mask.shape[1], device=code_mask.device)
+    texts = [torch.cat([batch["prompt_symbols"], batch["symbols"]], dim=1)]
+    if "durations" in batch:
+        texts.append(torch.cat([batch["prompt_durations"], batch["durations"]], dim=1))
+    mask = torch.cat([batch["prompt_symbol_mask"], batch["symbol_mask"]], dim=1)
+    packed, symbol_mask, _ = pack(torch.stack(texts, dim=-1), mask)
+    return Joined(
+        symbols=packed[..., 0],
+        symbol_mask=symbol_mask,
+        durations=packed[..., 1] if len(texts) > 1 else None,
+        codes=codes.transpose(1, 2),
+        code_mask=code_mask,
+        condition=place[None] < kept.sum(1)[:, None],
+        trimmed=trimmed,
+    )
+
+
+def with_ends(codes: Tensor, mask: Tensor, group: int, end: int) -> tuple[Tensor, Tensor]:
+    """Close first-level codes with ends up to whole groups, one end at least.
+
+    Args:
+        codes: ``(B, T)``.
+        mask: ``(B, T)``, padding at the end.
+        group: codes G of a group.
+        end: the code that ends.
+
+    Returns:
+        ``(B, L)``, L a multiple of G, and its mask, which covers each item's ends.
+    """
+    lengths = mask.sum(1)
+    closed = (lengths // group + 1) * group
+    place = torch.arange(int(closed.max()), device=codes.device)[None]
+    padded = F.pad(codes, (0, max(0, place.shape[1] - codes.shape[1])))[:, : place.shape[1]]
+    return torch.where(place < lengths[:, None], padded, end), place < closed[:, None]
+
+
+class VALLE2Objective(nn.Module):
+    """Train both networks on a frozen codec's codes.
+
+    Args:
+        model: both networks.
+        config: weights and probabilities.
+    """
+
+    phases = ("all",)
+
+    def __init__(self, model: VALLE2, config: VALLE2ObjectiveConfig):
+        super().__init__()
+        if config.alignment_weight > 0.0 and model.autoregressive.watched_layer is None:
+            raise ConfigError(
+                f"alignment_weight is {config.alignment_weight}, which needs a model with "
+                "watched_layer; set it in the recipe's [model]"
+            )
+        self.model = model
+        self.config = config
+
+    def parameters_of(self, phase: str) -> list[nn.Parameter]:
+        """Return the parameters of both networks: there is one phase."""
+        return list(self.parameters())
+
+    def trained(self) -> VALLE2:
+        """Return the networks."""
+        return self.model
+
+    def forward(
+        self, phase: str, batch: Mapping[str, Any], step: int, carry: Any = None
+    ) -> PhaseResult:
+        """Compute the losses of one batch, at one random level for each item."""
+        config, joined = self.config, self._join(batch)
+        count, device = len(joined.codes), joined.codes.device
+        dropped = torch.rand(count, device=device) < config.drop_text
+        first, logs = self._autoregressive(joined, dropped, config.prompt_weight)
+        losses = {name: config.autoregressive_weight * loss for name, loss in first.items()}
+        level = torch.randint(1, self.model.levels, (count,), device=device)
+        loss, accuracy = self._nonautoregressive(joined, level)
+        losses["nonautoregressive"] = config.nonautoregressive_weight * loss
+        return PhaseResult(losses=losses, logs=logs | {"nonautoregressive_accuracy": accuracy})
+
+    @torch.no_grad()
+    def validate(self, batch: Mapping[str, Any]) -> dict[str, float]:
+        """Return losses in nats per code and accuracies, also without text and without prompt.
+
+        The ablated losses must exceed the others: else a condition is not used.
+        """
+        silent = dict(batch)
+        for name in ("symbols", "prompt_symbols"):
+            silent[name] = torch.full_like(batch[name], encode([BOUNDARY])[0])
+        alone = dict(batch)
+        for name in ("prompt_mask", "prompt_symbol_mask"):
+            alone[name] = torch.zeros_like(batch[name])
+        figures: dict[str, float] = {}
+        for suffix, variant in (
+            ("", batch),
+            ("_without_text", silent),
+            ("_without_prompt", alone),
+        ):
+            joined = self._join(variant)
+            count, device = len(joined.codes), joined.codes.device
+            hidden = torch.full((count,), suffix == "_without_text", device=device)
+            losses, logs = self._autoregressive(joined, hidden, 0.0)
+            found = {name: float(loss) for name, loss in losses.items()} | logs
+            total = 0.0
+            for level in range(1, self.model.levels):
+                chosen = torch.full((count,), level, device=device)
+                loss, accuracy = self._nonautoregressive(joined, chosen)
+                total += float(loss) / (self.model.levels - 1)
+                found |= {
+                    f"nonautoregressive_{level + 1:02d}": float(loss),
+                    f"nonautoregressive_accuracy_{level + 1:02d}": accuracy,
+                }
+            found["nonautoregressive"] = total
+            figures |= {f"{name}{suffix}": value for name, value in found.items()}
+        return figures
+
+    def _join(self, batch: Mapping[str, Any]) -> Joined:
+        return join(batch, self.model.group, self.model.levels)
+
+    def _autoregressive(
+        self, joined: Joined, dropped: Tensor, prompt_weight: float
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        model = self.model.autoregressive
+        codes, mask = with_ends(joined.codes[:, 0], joined.code_mask, model.group, model.end)
+        logits, looks = model(joined.symbols, joined.symbol_mask, codes, mask, dropped)
+        prompt = F.pad(joined.condition, (0, codes.shape[1]))[:, : codes.shape[1]]
+        weight = torch.where(prompt, prompt_weight, 1.0) * mask
+        loss, accuracy = self._cross_entropy(logits, codes, weight, mask & ~prompt)
+        losses = {"autoregressive": loss}
+        if looks is not None and self.config.alignment_weight > 0.0:
+            group_mask = mask[:, :: model.group] & ~dropped[:, None]
+            aligned = alignment_loss(looks, joined, group_mask, model.group)
+            losses["alignment"] = self.config.alignment_weight * aligned
+        return losses, {"autoregressive_accuracy": accuracy}
+
+    def _nonautoregressive(self, joined: Joined, level: Tensor) -> tuple[Tensor, float]:
+        target = joined.code_mask & ~joined.condition
+        logits = self.model.nonautoregressive(
+            joined.symbols,
+            joined.symbol_mask,
+            joined.codes,
+            joined.code_mask,
+            joined.condition,
+            level,
+        )
+        index = level[:, None, None].expand(-1, 1, joined.codes.shape[2])
+        codes = joined.codes.gather(1, index)[:, 0]
+        return self._cross_entropy(logits, codes, target.float(), target)
+
+    def _cross_entropy(
+        self, logits: Tensor, codes: Tensor, weight: Tensor, counted: Tensor
+    ) -> tuple[Tensor, float]:
+        """Average over ``weight`` ``(B, T)``; the accuracy is that of what is ``counted``."""
+        logits = logits.float()
+        smoothing = self.config.label_smoothing if self.training else 0.0
+        each = F.cross_entropy(
+            logits.flatten(0, 1), codes.flatten(), reduction="none", label_smoothing=smoothing
+        ).view_as(weight)
+        loss = (each * weight).sum() / weight.sum().clamp_min(1.0)
+        right = (logits.detach().argmax(-1) == codes) & counted
+        return loss, float(right.sum() / counted.sum().clamp_min(1))
+
+
+def alignment_loss(looks: Tensor, joined: Joined, group_mask: Tensor, group: int) -> Tensor:
+    """Ask that each group be predicted while looking at its own first phone.
+
+    Args:
+        looks: ``(B, L / G, N + 1)`` before the softmax; the last real column is the text's end.
+        joined: with durations.
+        group_mask: ``(B, L / G)`` groups that count.
+        group: codes G of a group.
+
+    Raises:
+        ConfigError: there are no durations.
+    """
+    if joined.durations is None:
+        raise ConfigError("alignment_weight is above 0, which needs the durations of symbols")
+    counts = joined.symbol_mask.sum(1, keepdim=True)
+    ends = torch.where(joined.symbol_mask, joined.durations, 0).cumsum(1)
+    first = torch.arange(looks.shape[1], device=looks.device) * group
+    frames = first[None] + joined.trimmed[:, None]
+    symbol = torch.searchsorted(ends, frames, right=True).minimum(counts)
+    column = torch.arange(looks.shape[2], device=looks.device)
+    scores = looks.float().masked_fill((column[None] > counts)[:, None], -1e4)
+    weight = group_mask.float()
+    each = F.cross_entropy(scores.flatten(0, 1), symbol.flatten(), reduction="none").view_as(weight)
+    return (each * weight).sum() / weight.sum().clamp_min(1.0)

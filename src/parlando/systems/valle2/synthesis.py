@@ -1,0 +1,456 @@
+"""Speech from symbols and a prompt with VALL-E 2.
+
+Source: section 3.4: the text of the prompt before the text to speak, the prompt's codes before
+those to draw; the first level group by group, the others by their likeliest codes; the codec.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from parlando.audio.pitch import f0
+from parlando.codecs.rvq.model import RVQCodec
+from parlando.contracts import ConfigError, PromptError, SpeakOptions, TextError, Utterance
+from parlando.data.annotate import AlignmentLimits, reason_to_reject
+from parlando.data.batching import mask_of, pad
+from parlando.generative.autoregression import Group, Sampling, decode, recent_codes
+from parlando.generative.guidance import guide
+from parlando.systems.valle2.model import VALLE2
+from parlando.text import vocabulary
+
+SHORTEST_FRAMES = 2
+"""A phone lasts 25 ms at least: before so many codes for each, the end is hidden."""
+LONGEST_FRAMES, LONGEST_MORE_FRAMES = 20, 80
+"""Codes for each phone, and for pauses in all, at which speech is cut: 0.25 s each, and 1 s."""
+SIMILAR_ENOUGH = 0.3
+"""Best of n: any likeness from here on is good enough (paper, section 4.1)."""
+
+FIRST_CHUNK_FRAMES = 24
+LOOKAHEAD_FRAMES = 20
+"""Frames that a chunk waits for: what the codec's decoder sees to the right."""
+PAST_FRAMES = 80
+"""Frames of earlier chunks that the next one reads with all their levels, beside the prompt."""
+
+Scorer = Callable[[np.ndarray, Sequence[str], np.ndarray], tuple[float, float]]
+"""Samples ``(S,)``, the symbols that they should say and the prompt's samples to likeness and
+intelligibility, both better when higher."""
+
+
+class PhoneReader(Protocol):
+    """Finds phones in speech; see ``parlando.aligner.model.Aligner``."""
+
+    def align(self, waveform: Tensor, symbols: Sequence[str]) -> tuple[list[int], float]:
+        """Give each symbol its frames, and a score."""
+
+    def recognize(self, waveform: Tensor) -> list[str]:
+        """Name phone classes without a text; ``sil`` is silence."""
+
+
+@dataclass(frozen=True)
+class VALLE2Voice:
+    """A prompt as the networks read it.
+
+    ``codes`` ``(Q, P)`` in whole groups and the ``symbols`` that they say; ``samples`` ``(S,)`` is
+    what was heard.
+    """
+
+    codes: Tensor
+    symbols: tuple[str, ...]
+    samples: np.ndarray
+
+
+@dataclass(frozen=True)
+class FirstLevel:
+    """First-level codes ``(T,)`` of one item, whether they were cut, and candidates replaced."""
+
+    codes: Tensor
+    cut: bool
+    replaced: int
+
+
+class VALLE2Synthesizer:
+    """Text-to-speech with the networks of VALL-E 2 and a codec.
+
+    Args:
+        model: trained networks.
+        codec: the codec whose codes they were trained on.
+        phones: reads prompts without a transcript, and times what was spoken.
+        name: of the released weights.
+        scorer: judges candidates; needed for ``best_of`` above 1 only.
+    """
+
+    option_names = frozenset(
+        (
+            "temperature", "guidance", "top_p", "repetition_window", "repetition_threshold",
+            "exclude_repeated", "best_of", "voice_text", "continuation", "chunk_seconds",
+        )
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        model: VALLE2,
+        codec: RVQCodec,
+        phones: PhoneReader,
+        *,
+        name: str,
+        scorer: Scorer | None = None,
+    ):
+        self.model = model.eval()
+        self.codec = codec.eval()
+        self.phones = phones
+        self.name = name
+        self.scorer = scorer
+        self.rate_hz = codec.rate_hz
+        self.hop_samples = codec.hop_samples
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.codec.latent_mean.device
+
+    @torch.inference_mode()
+    def encode_prompt(self, waveform: Tensor, symbols: Sequence[str] | None = None) -> VALLE2Voice:
+        """Encode a prompt.
+
+        Args:
+            waveform: ``(S,)`` at ``rate_hz`` in [-1, 1].
+            symbols: what is said in it; without them the phone recogniser tells.
+
+        Raises:
+            PromptError: there is no phone in it, or the transcript is not what is said.
+        """
+        whole = waveform[: len(waveform) // self.hop_samples * self.hop_samples].to(self.device)
+        heard = symbols is None
+        if symbols is None:
+            classes = self.phones.recognize(whole)
+            symbols = [vocabulary.PUNCTUATION[0] if name == "sil" else name for name in classes]
+            if not any(vocabulary.is_phone(symbol) for symbol in symbols):
+                raise PromptError("no phone is heard in the prompt; give one with clear speech")
+        symbols = vocabulary.with_boundaries(symbols)
+        durations, score = self.phones.align(whole, symbols)
+        seconds = self.hop_samples / self.rate_hz
+        reason = reason_to_reject(symbols, durations, score, seconds, AlignmentLimits())
+        if reason is not None and not heard:
+            raise PromptError(
+                f"the transcript does not seem to be what the prompt says ({reason}); correct it, "
+                "or leave it out and the phones are recognised"
+            )
+        # Where phones cannot be placed, all are taken for all of the prompt.
+        bounds = np.cumsum([0, *durations])
+        limit = self.model.longest_prompt_frames
+        codes = self.codec.encode(whole[None])[0, : self.model.levels]
+        if codes.shape[1] > limit:
+            kept = int(np.searchsorted(bounds, limit, side="right")) - 1
+            codes, symbols = codes[:, : min(int(bounds[kept]) or limit, limit)], symbols[:kept]
+        codes = codes[:, codes.shape[1] % self.model.group :]
+        return VALLE2Voice(codes, tuple(symbols), waveform.cpu().numpy())
+
+    def render(
+        self,
+        symbols: Sequence[str],
+        prompt: VALLE2Voice,
+        options: SpeakOptions,
+        generator: Generator,
+    ) -> Utterance:
+        """Speak one piece of text; with ``best_of`` the best of several candidates.
+
+        Source: best of n, section 4.1: sorted by min(similarity, 0.3), then intelligibility.
+
+        Args:
+            symbols: vocabulary symbols; a boundary is added at each end where none is.
+            prompt: from :meth:`encode_prompt`.
+            options: sampling, guidance, best of n.
+            generator: its seeds are those of the candidates: the first is what ``best_of=1`` gives.
+
+        Raises:
+            TextError: there is no phone among the symbols, or too many for this model.
+            ConfigError: best of n is wanted, and there is nothing to judge by.
+        """
+        if options.best_of > 1 and self.scorer is None:
+            raise ConfigError(f"{self.name} was loaded without judges; best_of must be 1")
+        generators = _generators(generator, options.best_of)
+        made = self.render_batch([symbols] * options.best_of, prompt, options, generators)
+        if self.scorer is None or len(made) == 1:
+            return made[0]
+        ranks = []
+        for candidate in made:
+            likeness, intelligible = self.scorer(candidate.samples, symbols, prompt.samples)
+            ranks.append((min(likeness, SIMILAR_ENOUGH), intelligible))
+        return made[max(range(len(made)), key=ranks.__getitem__)]
+
+    @torch.inference_mode()
+    def render_batch(
+        self,
+        texts: Sequence[Sequence[str]],
+        prompt: VALLE2Voice,
+        options: SpeakOptions,
+        generators: Sequence[Generator],
+    ) -> list[Utterance]:
+        """Speak several pieces at once, each as it would be by itself with its generator."""
+        targets = [vocabulary.with_boundaries(text) for text in texts]
+        ids, mask = self._texts(targets, prompt, options)
+        first = self._first_level(targets, ids, mask, prompt, options, generators)
+        heard = prompt.codes.shape[1]
+        lengths = [heard + len(item.codes) for item in first]
+        codes = ids.new_zeros(len(first), self.model.levels, max(lengths))
+        codes[:, :, :heard] = prompt.codes
+        for row, item in enumerate(first):
+            codes[row, 0, heard : lengths[row]] = item.codes
+        frames = mask_of(lengths).to(self.device)
+        place = torch.arange(codes.shape[2], device=self.device)
+        codes = self._finer(ids, mask, codes, frames, (place < heard).expand_as(frames))
+        made = []
+        for row, item in enumerate(first):
+            latent = self.codec.embed(codes[row : row + 1, :, heard : lengths[row]])
+            samples = self.codec.decode(latent)[0].clamp(-1.0, 1.0)
+            made.append(self._timed(samples, targets[row], item))
+        return made
+
+    @torch.inference_mode()
+    def stream(
+        self,
+        symbols: Sequence[str],
+        prompt: VALLE2Voice,
+        options: SpeakOptions,
+        generator: Generator,
+    ) -> Iterator[Utterance]:
+        """Speak one piece of text in chunks, each yielded while later codes are still unknown.
+
+        The first-level codes are those of :meth:`render` with the same generator. The finer ones of
+        a chunk are chosen knowing its past and :data:`LOOKAHEAD_FRAMES` of its future instead of
+        all, so that the sound differs a little from that of :meth:`render`; with one chunk for the
+        whole it is the same. Only the last chunk has symbols, durations and pitch: those of all.
+
+        Raises:
+            TextError: as for :meth:`render`.
+            ConfigError: best of n is wanted, which needs whole candidates.
+        """
+        if options.best_of > 1:
+            raise ConfigError("best_of needs whole pieces; leave chunk_seconds or best_of out")
+        chunk = max(1, round(options.chunk_seconds * self.rate_hz / self.hop_samples))
+        target = vocabulary.with_boundaries(symbols)
+        ids, mask = self._texts([target], prompt, options)
+        chunks = _Chunks(self, ids, mask, prompt)
+        sounds: list[Tensor] = []
+        cut, replaced = False, 0
+        wanted = min(chunk, FIRST_CHUNK_FRAMES)
+        for step in self._steps([target], ids, mask, prompt, options, _generators(generator, 1)):
+            chunks.add(step.codes[0][step.real[0]])
+            cut |= bool(step.cut[0])
+            replaced += int(step.repeated.sum())
+            while chunks.waiting >= wanted + LOOKAHEAD_FRAMES:
+                sounds.append(chunks.take(wanted))
+                yield _part(sounds[-1])
+                wanted = chunk
+        sounds.append(chunks.take(chunks.waiting))
+        whole = self._timed(
+            torch.cat(sounds), target, FirstLevel(torch.cat(chunks.first), cut, replaced)
+        )
+        yield Utterance(
+            samples=sounds[-1].cpu().numpy(),
+            symbols=whole.symbols,
+            durations_frames=whole.durations_frames,
+            f0_hz=whole.f0_hz,
+            notes=whole.notes,
+        )
+
+    def _texts(
+        self, targets: Sequence[Sequence[str]], prompt: VALLE2Voice, options: SpeakOptions
+    ) -> tuple[Tensor, Tensor]:
+        """Put what the prompt says before each text: ids ``(B, N)`` and their mask."""
+        said = list(prompt.symbols)
+        if options.continuation:
+            # One sentence goes on: its two parts are as far apart as two words.
+            while said and vocabulary.is_pause(said[-1]):
+                said.pop()
+        ids = [torch.tensor(vocabulary.encode([*said, *target])) for target in targets]
+        return pad(ids).to(self.device), mask_of([len(each) for each in ids]).to(self.device)
+
+    def _first_level(
+        self,
+        targets: Sequence[Sequence[str]],
+        ids: Tensor,
+        mask: Tensor,
+        prompt: VALLE2Voice,
+        options: SpeakOptions,
+        generators: Sequence[Generator],
+    ) -> list[FirstLevel]:
+        steps = list(self._steps(targets, ids, mask, prompt, options, generators))
+        codes = torch.cat([step.codes for step in steps], dim=1)
+        real = torch.cat([step.real for step in steps], dim=1)
+        cut = torch.stack([step.cut for step in steps]).any(0)
+        replaced = torch.cat([step.repeated for step in steps], dim=1).sum(1)
+        return [
+            FirstLevel(codes[row][real[row]].to(self.device), bool(cut[row]), int(replaced[row]))
+            for row in range(len(targets))
+        ]
+
+    def _steps(
+        self,
+        targets: Sequence[Sequence[str]],
+        ids: Tensor,
+        mask: Tensor,
+        prompt: VALLE2Voice,
+        options: SpeakOptions,
+        generators: Sequence[Generator],
+    ) -> Iterator[Group]:
+        """Draw the first-level codes of all texts, group by group."""
+        network, heard = self.model.autoregressive, prompt.codes[0]
+        counts = torch.tensor([sum(map(vocabulary.is_phone, target)) for target in targets])
+        shortest = SHORTEST_FRAMES * counts
+        longest = LONGEST_FRAMES * counts + LONGEST_MORE_FRAMES
+        longest = longest.clamp_max(self.model.longest_frames - len(heard))
+        if bool((longest < shortest).any()):
+            raise TextError(
+                f"a piece of {int(counts.max())} phones is too long beside a prompt of "
+                f"{len(heard)} frames; shorten the text or the prompt"
+            )
+        prompts = [heard] * len(targets)
+        logits, going = network.start(ids, mask, prompts)
+
+        def advance(codes: Tensor) -> Tensor:
+            return network.advance(codes, going)
+
+        if options.guidance > 0.0:
+            without, other = network.start(ids, mask, prompts, hide=True)
+            logits = guide(logits, without, options.guidance)
+
+            def advance(codes: Tensor) -> Tensor:
+                with_text = network.advance(codes, going)
+                return guide(with_text, network.advance(codes, other), options.guidance)
+
+        sampling = self._sampling(options)
+        history = recent_codes(prompts, sampling.repetition_window)
+        return decode(
+            advance,
+            logits,
+            history,
+            generators,
+            end=network.end,
+            shortest=shortest,
+            longest=longest,
+            sampling=sampling,
+        )
+
+    def _sampling(self, options: SpeakOptions) -> Sampling:
+        window, top_p = options.repetition_window, options.top_p
+        return Sampling(
+            top_p=self.model.top_p if top_p is None else top_p,
+            # At 0 the likeliest code: so small a number leaves no odds to the others.
+            temperature=1.0 if options.temperature is None else max(options.temperature, 1e-4),
+            repetition_window=self.model.repetition_window if window is None else window,
+            repetition_threshold=options.repetition_threshold,
+            exclude_repeated=options.exclude_repeated,
+        )
+
+    def _finer(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        codes: Tensor,
+        frames: Tensor,
+        condition: Tensor,
+        place: Tensor | None = None,
+    ) -> Tensor:
+        """Fill in the levels after the first, outside the condition: ``(B, Q, T)``."""
+        network, codes = self.model.nonautoregressive, codes.clone()
+        for index in range(1, self.model.levels):
+            level = torch.full((len(codes),), index, device=codes.device)
+            best = network(ids, mask, codes, frames, condition, level, place).argmax(-1)
+            codes[:, index] = torch.where(condition, codes[:, index], best)
+        return codes
+
+    def _timed(self, samples: Tensor, symbols: Sequence[str], first: FirstLevel) -> Utterance:
+        """Find out when each symbol is spoken, and at what pitch."""
+        durations, _ = self.phones.align(samples, symbols)
+        frames = len(samples) // self.hop_samples
+        if sum(durations) != frames:
+            # Fewer frames than phones: something was left out, and nobody can tell when.
+            edges = np.linspace(0, frames, len(symbols) + 1).round().astype(int)
+            durations = np.diff(edges).tolist()
+        sound = samples.cpu().numpy()
+        pitch_hz, _ = f0(sound, self.rate_hz, self.hop_samples)
+        return Utterance(
+            samples=sound,
+            symbols=tuple(symbols),
+            durations_frames=tuple(durations),
+            f0_hz=pitch_hz,
+            notes={"cut": float(first.cut), "replaced": float(first.replaced)},
+        )
+
+
+class _Chunks:
+    """First-level codes that come in, and sound that goes out, of one piece.
+
+    Args:
+        synthesizer: whose networks and codec are used.
+        ids: ``(1, N)``, the prompt's symbols included.
+        mask: ``(1, N)``.
+        prompt: the voice.
+    """
+
+    def __init__(
+        self, synthesizer: VALLE2Synthesizer, ids: Tensor, mask: Tensor, prompt: VALLE2Voice
+    ):
+        self._synthesizer = synthesizer
+        self._ids, self._mask, self._prompt = ids, mask, prompt
+        self.first = [prompt.codes.new_zeros(0)]
+        self._known = prompt.codes[:, :0]
+        self._tail: Tensor | None = None
+
+    @property
+    def waiting(self) -> int:
+        """First-level codes of which no sound was made yet."""
+        return sum(len(part) for part in self.first) - self._known.shape[1]
+
+    def add(self, codes: Tensor) -> None:
+        """Take further codes ``(n,)``."""
+        self.first.append(codes.to(self._prompt.codes))
+
+    def take(self, count: int) -> Tensor:
+        """Make the sound ``(S,)`` of the next ``count`` frames; the rest is looked at."""
+        synthesizer, hop = self._synthesizer, self._synthesizer.hop_samples
+        first = torch.cat(self.first)
+        self.first = [first]
+        begin = self._known.shape[1]
+        end = min(len(first), begin + count + LOOKAHEAD_FRAMES)
+        past = max(0, begin - PAST_FRAMES)
+        new = first.new_zeros(synthesizer.model.levels, end - begin)
+        new[0] = first[begin:end]
+        heard = self._prompt.codes.shape[1]
+        codes = torch.cat([self._prompt.codes, self._known[:, past:], new], dim=1)[None]
+        place = torch.cat([torch.arange(heard), heard + torch.arange(past, end)])[None]
+        condition = (place < heard + begin).to(first.device)
+        frames = torch.ones_like(condition)
+        filled = synthesizer._finer(
+            self._ids, self._mask, codes, frames, condition, place.to(first.device)
+        )[:, :, -(end - begin) :]
+        left = max(0, begin - LOOKAHEAD_FRAMES)
+        latent = synthesizer.codec.embed(torch.cat([self._known[None, :, left:], filled], dim=2))
+        sound = synthesizer.codec.decode(latent)[0].clamp(-1.0, 1.0)[(begin - left) * hop :]
+        if self._tail is not None:
+            # What the chunk before thought of this first frame, and what it became, are blended.
+            share = torch.linspace(0.0, 1.0, hop, device=sound.device)
+            sound[:hop] = torch.lerp(self._tail, sound[:hop], share)
+        self._tail = sound[count * hop : (count + 1) * hop] if end > begin + count else None
+        self._known = torch.cat([self._known, filled[0, :, :count]], dim=1)
+        return sound[: count * hop]
+
+
+def _part(samples: Tensor) -> Utterance:
+    return Utterance(
+        samples=samples.cpu().numpy(),
+        symbols=(),
+        durations_frames=(),
+        f0_hz=np.zeros(0, dtype=np.float32),
+    )
+
+
+def _generators(generator: Generator, count: int) -> list[Generator]:
+    """Seed a generator for each item from one: the first few are the same for any count."""
+    seeds = [int(torch.randint(2**62, (), generator=generator)) for _ in range(count)]
+    return [Generator().manual_seed(seed) for seed in seeds]
