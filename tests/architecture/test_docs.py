@@ -5,6 +5,7 @@ import re
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -38,7 +39,9 @@ def test_decisions_are_numbered_without_gaps():
 
 
 def _flags(options):
-    """Return the flags of a command's options, those of nested groups included."""
+    """Return the flags of a command's options, those of nested groups and subcommands included."""
+    if not dataclasses.is_dataclass(options):
+        return set().union(*(_flags(get_args(annotated)[0]) for annotated in get_args(options)))
     flags = {"--help"}
     for field in dataclasses.fields(options):
         flags.add("--" + field.name.replace("_", "-"))

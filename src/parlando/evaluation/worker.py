@@ -67,9 +67,9 @@ class Worker:
         trial, maker = task.trial, self._makers[task.maker]
         prompt = prompt_of(trial)
         reference = None if trial.reference is None else read_recording(trial.reference)
-        started, worked = time.perf_counter(), time.process_time()
+        worked = time.process_time()
         made = maker.make(trial, prompt, reference)
-        wall_seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - worked
+        cpu_seconds = time.process_time() - worked
         if not len(made.samples):
             raise AudioError(f"{maker.name} made no sound")
         output = waveform.resample(made.samples, made.rate_hz, RATE_HZ)
@@ -79,7 +79,7 @@ class Worker:
         self._save(trial, "output", output, tags if maker.synthetic else None)
         return {
             "seconds": len(output) / RATE_HZ,
-            "wall_seconds": wall_seconds if maker.synthetic else None,
+            "wall_seconds": made.details.get("wall_seconds"),
             "cpu_seconds": cpu_seconds,
             "details": dict(made.details),
         }
