@@ -22,6 +22,7 @@ ABLATIONS = [
     {"precondition": True},
     {"relative_pitch": True},
     {"global_prompt": True, "pitch_harmonics": 3},
+    {"global_prompt": True, "mel_bands": 10},
     {"prompt_in_diffusion": False, "prompt_in_predictors": False},
 ]
 SWITCHES = pytest.mark.parametrize(
@@ -45,6 +46,8 @@ def _denoise(model, given, prompt, t=0.5, z_t=None, rows=slice(None), frames=Non
     expanded, _ = model.expand(hidden, given["durations"][rows, :symbols])
     log_f0 = given["f0"][rows, :frames].clamp_min(40.0).log()
     condition = model.condition(expanded, log_f0, given["voiced"][rows, :frames])
+    frame_mask = given["frame_mask"][rows, :frames]
+    prompt = model.predict_mel(condition, frame_mask, prompt)
     if z_t is None:
         z_t = torch.randn(2, 20, 8, generator=torch.Generator().manual_seed(4))
     times = torch.full((len(mask),), t)
@@ -53,7 +56,7 @@ def _denoise(model, given, prompt, t=0.5, z_t=None, rows=slice(None), frames=Non
         times,
         condition,
         prompt,
-        given["frame_mask"][rows, :frames],
+        frame_mask,
         VPSchedule().mean_scale(times),
     )
 
@@ -216,8 +219,10 @@ def test_the_phase_of_the_fundamental_is_read_where_voiced_and_must_be_given():
     torch.testing.assert_close(first, whole_turn)
     with pytest.raises(ConfigError, match="phase"):
         model.condition(expanded, log_f0, voiced)
+    given = batch()
+    del given["waveform"]
     with pytest.raises(ConfigError, match="waveform = true"):
-        tiny_objective(pitch_phases=2)("all", batch(), 0, None)
+        tiny_objective(pitch_phases=2)("all", given, 0, None)
 
 
 def test_preconditioning_copies_a_clean_input():

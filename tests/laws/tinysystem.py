@@ -70,6 +70,7 @@ def batch(seed=0):
         "f0": torch.where(voiced, f0, 0.0),
         "voiced": voiced,
         "frame_mask": frame_mask,
+        "waveform": 0.1 * torch.randn(2, 20 * 200, generator=generator),
         "prompt_codes": draw(16, 2, 4, 12),
         "prompt_mask": torch.arange(12)[None] < torch.tensor([[12], [8]]),
         "prompt_log_f0": torch.tensor([4.9, 5.3]),

@@ -51,7 +51,7 @@ def tiny_synthesizer(scorer=None, **differences):
 
 
 def batch(seed=0):
-    """Two items: 4 symbols over 21 frames after 3 over 12 of prompt, and 3 over 13 after 2 over 7."""
+    """Two items: 4 symbols over 21 frames after 3 over 12, and 3 over 13 after 2 over 7."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):

@@ -30,6 +30,7 @@ _PARTS: tuple[tuple[str, tuple[str, ...], float | None], ...] = (
         ),
         183.0,
     ),
+    ("mel predictor and embedding", ("mel_predictor", "mel_embedding"), None),
     ("length and pitch embedding", ("progress", "pitch_embedding"), None),
 )
 

@@ -62,6 +62,13 @@ class NaturalSpeech2Config:
     pitch_phases: int = 0
     """Harmonics whose phase is given with the pitch (``small``; not in the paper): measured in
     training, integrated from F0 in synthesis."""
+    mel_bands: int = 0
+    """Bands of a log-mel spectrogram that is predicted from text, pitch and prompt before the
+    diffusion, which reads it as a condition (``small``; not in the paper); 0: none.
+
+    What can be said of the voice without noise is learnt by plain regression, as the encoder of
+    Grad-TTS (Popov et al. 2021) does it; diffusion alone learns it slowly from few hours.
+    """
     frame_rate_hz: float = 80.0
     """Latent frames a second."""
     prompt_in_diffusion: bool = True
@@ -118,6 +125,7 @@ def small() -> NaturalSpeech2Config:
         global_prompt=True,
         pitch_harmonics=8,
         pitch_phases=4,
+        mel_bands=80,
     )
 
 

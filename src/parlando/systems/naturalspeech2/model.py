@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from parlando.audio.spectrogram import log_mel
 from parlando.contracts import ConfigError
 from parlando.nn.attention import Attention
 from parlando.nn.conditioning import TimeEmbedding
@@ -29,7 +30,9 @@ class PromptStates:
 
     ``states`` ``(B, P, D)`` with ``mask`` ``(B, P)`` serve the predictors; ``summary``
     ``(B, m, D)`` with ``summary_mask`` (None: all real) serves the diffusion network; ``log_f0``
-    ``(B,)`` is the mean over voiced frames; ``vector`` ``(B, D)`` is what ``global_prompt`` adds.
+    ``(B,)`` is the mean over voiced frames; ``vector`` ``(B, D)`` is what ``global_prompt`` adds;
+    ``mel`` ``(B, T, M)`` is what the prompt's voice is expected to sound like on a given text, see
+    :meth:`NaturalSpeech2.predict_mel`.
     """
 
     states: Tensor
@@ -38,10 +41,11 @@ class PromptStates:
     summary_mask: Tensor | None
     log_f0: Tensor
     vector: Tensor | None = None
+    mel: Tensor | None = None
 
 
 class PromptedPredictor(nn.Module):
-    """Convolutions that attend to the prompt after every third: durations, pitch.
+    """Convolutions that attend to the prompt after every third: durations, pitch, mel.
 
     Source: section 3.3 and Table 11. The convolution states are queries; the prompt states are
     keys and values.
@@ -139,6 +143,15 @@ class NaturalSpeech2(nn.Module):
             # The prompt starts by adding nothing, as FiLM does.
             nn.init.zeros_(self.prompt_vector.weight)
             nn.init.zeros_(self.prompt_vector.bias)
+        self.mel_predictor: PromptedPredictor | None = None
+        self.mel_embedding: nn.Linear | None = None
+        if config.mel_bands:
+            self.mel_predictor = _predictor(
+                config, config.duration_kernel, outputs=config.mel_bands
+            )
+            # No bias, and zero at first: a mel that is hidden or not yet learnt adds nothing.
+            self.mel_embedding = nn.Linear(config.mel_bands, width, bias=False)
+            nn.init.zeros_(self.mel_embedding.weight)
         self.time = TimeEmbedding(width)
         self.diffusion = WaveNet(
             input_width=config.latent_width,
@@ -215,6 +228,24 @@ class NaturalSpeech2(nn.Module):
         offset = prompt.log_f0[:, None] if self.relative_pitch else 5.0
         return log_f0 + offset, output[..., 1]
 
+    def predict_mel(self, condition: Tensor, mask: Tensor, prompt: PromptStates) -> PromptStates:
+        """Predict the mel frames of a text in the prompt's voice, and enter them into its states.
+
+        Args:
+            condition: ``(B, T, D)`` from :meth:`condition`.
+            mask: ``(B, T)`` bool.
+            prompt: the encoded prompt.
+
+        Returns:
+            the prompt with ``mel`` ``(B, T, M)``, standardised log-mel, see
+            :func:`standardized_mel`; without ``mel_bands`` the prompt as it is.
+        """
+        if self.mel_predictor is None:
+            return prompt
+        if prompt.vector is not None:
+            condition = condition + prompt.vector[:, None]
+        return replace(prompt, mel=self.mel_predictor(condition, mask, prompt))
+
     def condition(
         self, expanded: Tensor, log_f0: Tensor, voiced: Tensor, phase: Tensor | None = None
     ) -> Tensor:
@@ -256,13 +287,15 @@ class NaturalSpeech2(nn.Module):
 
     def drop_prompt(self, prompt: PromptStates, dropped: Tensor) -> PromptStates:
         """Hide the prompt of items where ``dropped`` ``(B,)`` from the diffusion network."""
-        summary, vector = prompt.summary, prompt.vector
+        summary, vector, mel = prompt.summary, prompt.vector, prompt.mel
         if summary is not None and self.null_summary is not None:
             null = self.null_summary.to(summary)
             summary = torch.where(dropped[:, None, None], null, summary)
         if vector is not None:
             vector = vector.masked_fill(dropped[:, None], 0.0)
-        return replace(prompt, summary=summary, vector=vector)
+        if mel is not None:
+            mel = mel.masked_fill(dropped[:, None, None], 0.0)
+        return replace(prompt, summary=summary, vector=vector, mel=mel)
 
     def denoise(
         self,
@@ -283,7 +316,7 @@ class NaturalSpeech2(nn.Module):
             z_t: ``(B, T, latent_width)``, normalised latents.
             t: ``(B,)`` in [0, 1].
             condition: ``(B, T, D)`` from :meth:`condition`.
-            prompt: the encoded prompt.
+            prompt: the encoded prompt, with the mel where the model predicts one.
             mask: ``(B, T)`` bool.
             mean_scale: ``(B,)`` the process's rho at ``t``.
 
@@ -293,6 +326,10 @@ class NaturalSpeech2(nn.Module):
         time = self.time(t)
         if prompt.vector is not None:
             time = time + prompt.vector
+        if self.mel_embedding is not None:
+            if prompt.mel is None:
+                raise ConfigError("the model reads a predicted mel; call predict_mel first")
+            condition = condition + self.mel_embedding(prompt.mel)
         output = self.diffusion(
             z_t, time, condition, prompt.summary, mask, prompt.summary_mask
         ).float()
@@ -300,6 +337,11 @@ class NaturalSpeech2(nn.Module):
             return output
         rho = mean_scale[:, None, None]
         return rho * z_t + (1.0 - rho.square()).clamp_min(0.0).sqrt() * output
+
+
+def standardized_mel(waveform: Tensor, rate_hz: int, hop: int, bands: int) -> Tensor:
+    """Return log-mel frames ``(B, T, M)`` of ``(B, S)`` on a scale of about -1.5 to 1.5."""
+    return (log_mel(waveform, rate_hz, 1024, hop, bands) + 7.0) / 2.5
 
 
 def _statistics(latent: Tensor, states: Tensor, mask: Tensor) -> Tensor:

@@ -21,7 +21,11 @@ from parlando.generative.diffusion import (
     score_loss,
 )
 from parlando.systems.naturalspeech2.config import NaturalSpeech2ObjectiveConfig
-from parlando.systems.naturalspeech2.model import NaturalSpeech2, PromptStates
+from parlando.systems.naturalspeech2.model import (
+    NaturalSpeech2,
+    PromptStates,
+    standardized_mel,
+)
 
 
 class LatentCodec(Protocol):
@@ -166,6 +170,9 @@ class NaturalSpeech2Objective(nn.Module):
         condition = model.condition(expanded, log_f0, batch["voiced"], self._phase(batch))
         z0 = self.latent(batch["codes"])
         z_t = self.schedule.diffuse(z0, t, torch.randn_like(z0))
+        prompt = model.predict_mel(condition, mask, prompt)
+        if prompt.mel is not None:
+            losses["mel"] = self._mel_loss(batch, prompt.mel)
         heard = model.drop_prompt(prompt, dropped)
         z0_hat = model.denoise(z_t, t, condition, heard, mask, self.schedule.mean_scale(t))
         losses["data"] = data_loss(z0_hat, z0, mask)
@@ -194,14 +201,25 @@ class NaturalSpeech2Objective(nn.Module):
     def _phase(self, batch: Mapping[str, Any]) -> Tensor | None:
         if not self.model.pitch_phases:
             return None
+        waveform, rate_hz, hop = self._waveform(batch)
+        return measured_phase(waveform, batch["f0"], rate_hz, hop)
+
+    def _mel_loss(self, batch: Mapping[str, Any], predicted: Tensor) -> Tensor:
+        waveform, rate_hz, hop = self._waveform(batch)
+        with torch.autocast(waveform.device.type, enabled=False):
+            mel = standardized_mel(waveform.float(), rate_hz, hop, predicted.shape[-1])
+        mask = batch["frame_mask"]
+        return F.l1_loss(predicted.float()[mask], mel[mask])
+
+    def _waveform(self, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
+        """Return the waveforms, their rate and the hop."""
         if "waveform" not in batch:
             raise ConfigError(
-                "the model reads the phase of the fundamental, which is measured in waveforms; set "
-                "waveform = true in the recipe's [data]"
+                "the model reads the phase of the fundamental or the mel spectrogram, which are "
+                "measured in waveforms; set waveform = true in the recipe's [data]"
             )
         hop = batch["waveform"].shape[1] // batch["f0"].shape[1]
-        rate_hz = round(self.model.frame_rate_hz * hop)
-        return measured_phase(batch["waveform"], batch["f0"], rate_hz, hop)
+        return batch["waveform"], round(self.model.frame_rate_hz * hop), hop
 
     def _duration_loss(
         self, batch: Mapping[str, Any], hidden: Tensor, prompt: PromptStates

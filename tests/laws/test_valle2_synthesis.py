@@ -1,0 +1,264 @@
+"""Speaking with VALL-E 2: batches, streams, prompts, candidates, limits."""
+
+import numpy as np
+import pytest
+import torch
+from tinyvalle import EvenReader, tiny_synthesizer
+
+from parlando.contracts import ConfigError, PromptError, SpeakOptions, TextError
+from parlando.speaking import Speaker
+from parlando.speech import Speech
+from parlando.systems.valle2.synthesis import FIRST_CHUNK_FRAMES, LOOKAHEAD_FRAMES
+from sines import RATE, babble
+
+TEXT = ["h", "ə", "l", "ˈoʊ", " ", "w", "ˈɜː", "l", "d"]
+LONG = (TEXT + [" "]) * 3
+
+
+@pytest.fixture(scope="module")
+def synthesizer():
+    return tiny_synthesizer()
+
+
+@pytest.fixture(scope="module")
+def voice(synthesizer):
+    return synthesizer.encode_prompt(torch.from_numpy(babble(2.0)))
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_symbols_durations_pitch_and_samples_agree(synthesizer, voice):
+    made = synthesizer.render(TEXT, voice, SpeakOptions(), seeded(1))
+    assert sum(made.durations_frames) * 200 == len(made.samples) == 200 * len(made.f0_hz)
+    assert made.symbols == (" ", *TEXT, " ")
+    assert np.isfinite(made.samples).all()
+    assert set(made.notes) == {"cut", "replaced"}
+
+
+def test_pieces_of_a_batch_are_what_they_would_be_alone(synthesizer, voice):
+    texts = [TEXT, LONG, TEXT[:3]]
+    options = SpeakOptions(guidance=0.5)
+    together = synthesizer.render_batch(texts, voice, options, [seeded(n) for n in range(3)])
+    for number, (text, made) in enumerate(zip(texts, together, strict=True)):
+        (alone,) = synthesizer.render_batch([text], voice, options, [seeded(number)])
+        assert made.durations_frames == alone.durations_frames
+        assert made.notes == alone.notes
+        np.testing.assert_allclose(made.samples, alone.samples, atol=1e-4)
+
+
+def test_the_same_generator_gives_the_same_speech_and_another_another(synthesizer, voice):
+    first, again, other = (
+        synthesizer.render(TEXT, voice, SpeakOptions(), seeded(seed)).samples for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first[: len(other)], other[: len(first)])
+
+
+def test_guidance_moves_the_codes(synthesizer, voice):
+    plain, guided = (
+        synthesizer.render(TEXT, voice, SpeakOptions(guidance=strength, top_p=0.0), seeded(1))
+        for strength in (0.0, 3.0)
+    )
+    assert not np.array_equal(plain.samples[:8000], guided.samples[:8000])
+
+
+def test_greedy_sampling_needs_no_generator(synthesizer, voice):
+    options = SpeakOptions(top_p=0.0, repetition_window=0)
+    made = [synthesizer.render(TEXT, voice, options, seeded(seed)).samples for seed in (1, 2)]
+    assert np.array_equal(*made)
+
+
+def test_chunks_joined_have_the_codes_of_the_whole(synthesizer, voice):
+    options = SpeakOptions(chunk_seconds=0.5)
+    whole = synthesizer.render(LONG, voice, options, seeded(4))
+    parts = list(synthesizer.stream(LONG, voice, options, seeded(4)))
+    assert len(parts) >= 3
+    assert [len(part.samples) // 200 for part in parts[:-1]] == [FIRST_CHUNK_FRAMES] + [40] * (
+        len(parts) - 2
+    )
+    joined = np.concatenate([part.samples for part in parts])
+    assert len(joined) == len(whole.samples)
+    assert [bool(part.symbols) for part in parts] == [False] * (len(parts) - 1) + [True]
+    assert parts[-1].durations_frames == whole.durations_frames
+    assert parts[-1].notes == whole.notes
+
+
+def test_one_chunk_for_the_whole_is_the_whole(voice):
+    synthesizer = tiny_synthesizer()
+    # A model that ends as soon as it may: what it says is shorter than the first chunk.
+    table = synthesizer.model.autoregressive.codes.weight
+    with torch.no_grad():
+        table[16] = 50.0 * torch.nn.functional.normalize(table[16], dim=0)
+    options = SpeakOptions(chunk_seconds=0.5)
+    for seed in range(5):
+        whole = synthesizer.render(TEXT[:2], voice, options, seeded(seed))
+        parts = list(synthesizer.stream(TEXT[:2], voice, options, seeded(seed)))
+        if len(whole.samples) < 200 * (FIRST_CHUNK_FRAMES + LOOKAHEAD_FRAMES):
+            break
+    assert len(parts) == 1
+    np.testing.assert_allclose(parts[0].samples, whole.samples, atol=1e-5)
+
+
+def test_the_first_chunk_comes_before_the_last_code_is_drawn(synthesizer, voice, monkeypatch):
+    steps = []
+    advance = synthesizer.model.autoregressive.advance
+    monkeypatch.setattr(
+        synthesizer.model.autoregressive,
+        "advance",
+        lambda codes, going: steps.append(1) or advance(codes, going),
+    )
+    stream = synthesizer.stream(LONG, voice, SpeakOptions(chunk_seconds=0.5), seeded(4))
+    next(stream)
+    assert len(steps) <= (FIRST_CHUNK_FRAMES + LOOKAHEAD_FRAMES) // 2
+    early = len(steps)
+    list(stream)
+    assert len(steps) > early
+
+
+def test_a_speaker_streams_what_it_speaks():
+    speaker = Speaker(tiny_synthesizer())
+    given = {"voice": (babble(2.0), RATE), "seed": 3, "chunk_seconds": 0.5}
+    parts = list(speaker.stream("Hello world. How are you?", **given))
+    whole = speaker.speak("Hello world. How are you?", **given)
+    assert len(parts) > 2
+    assert np.array_equal(np.concatenate([part.samples for part in parts]), whole.samples)
+    assert sum(whole.durations_frames) * whole.hop_samples == len(whole.samples)
+    assert len(whole.f0_hz) == sum(whole.durations_frames)
+    assert whole.text == "Hello world. How are you?"
+    assert isinstance(whole, Speech)
+    assert whole.notes["replaced"] >= 1.0
+
+
+def test_chunks_follow_each_other_without_a_click():
+    """No chunk is faded or levelled by itself: at seams, frames differ as they do elsewhere."""
+    speaker = Speaker(tiny_synthesizer())
+    parts = list(
+        speaker.stream("Hello my dear world.", (babble(2.0), RATE), seed=3, chunk_seconds=0.3)
+    )
+    assert len(parts) > 2
+    for before, after in zip(parts[:-2], parts[1:-1], strict=True):
+        step = abs(float(before.samples[-1]) - float(after.samples[0]))
+        inside = np.abs(np.diff(np.concatenate([before.samples, after.samples])))
+        assert step <= 2.0 * inside.max()
+        assert np.abs(before.samples[-40:]).max() > 0.0
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("steps", 8), ("speed", 1.2), ("solver", "dpm"), ("duration_seconds", 3.0)]
+)
+def test_options_of_other_systems_are_refused(option, value):
+    speaker = Speaker(tiny_synthesizer())
+    with pytest.raises(ConfigError, match=f"tiny has no option {option}; it has best_of"):
+        speaker.stream("Hello.", (babble(2.0), RATE), **{option: value})
+
+
+def test_the_best_is_alike_enough_first_and_intelligible_second(voice):
+    heard = []
+
+    def scorer(samples, symbols, prompt):
+        assert len(prompt) == 2 * RATE
+        heard.append(samples)
+        return [(0.2, 1.0), (0.9, 0.5), (0.31, 0.7), (0.5, 0.7)][len(heard) - 1]
+
+    synthesizer = tiny_synthesizer(scorer)
+    best = synthesizer.render(TEXT, voice, SpeakOptions(best_of=4), seeded(5))
+    assert len(heard) == 4
+    assert np.array_equal(best.samples, heard[2])
+    single = synthesizer.render(TEXT, voice, SpeakOptions(), seeded(5))
+    assert len(heard) == 4
+    np.testing.assert_allclose(single.samples, heard[0], atol=1e-4)
+
+
+def test_best_of_several_needs_judges_and_whole_pieces(synthesizer, voice):
+    with pytest.raises(ConfigError, match="without judges"):
+        synthesizer.render(TEXT, voice, SpeakOptions(best_of=2), seeded(0))
+    with pytest.raises(ConfigError, match="whole pieces"):
+        next(synthesizer.stream(TEXT, voice, SpeakOptions(best_of=2, chunk_seconds=1), seeded(0)))
+
+
+def test_a_prompt_without_transcript_is_read_by_the_recogniser(synthesizer):
+    voice = synthesizer.encode_prompt(torch.from_numpy(babble(2.0)))
+    assert voice.symbols == (" ", "h", ",", "ə", "l", " ")
+    assert voice.codes.shape == (4, 160)
+    said = synthesizer.encode_prompt(torch.from_numpy(babble(2.0)), ["w", "ˈɜː", "l", "d"] * 4)
+    assert said.symbols == (" ", *["w", "ˈɜː", "l", "d"] * 4, " ")
+
+
+def test_a_transcript_that_does_not_match_is_refused(synthesizer):
+    with pytest.raises(PromptError, match="does not seem to be what the prompt says"):
+        synthesizer.encode_prompt(torch.from_numpy(babble(4.0)), ["w"])
+    with pytest.raises(PromptError, match="does not seem"):
+        synthesizer.encode_prompt(torch.from_numpy(babble(1.0)), TEXT * 20)
+    with pytest.raises(TextError, match="at least one phone"):
+        synthesizer.encode_prompt(torch.from_numpy(babble(2.0)), [" "])
+
+
+def test_a_prompt_in_which_no_phone_is_heard_is_refused(monkeypatch, synthesizer):
+    monkeypatch.setattr(EvenReader, "recognize", lambda self, waveform: ["sil"])
+    with pytest.raises(PromptError, match="no phone is heard"):
+        synthesizer.encode_prompt(torch.from_numpy(babble(2.0)))
+
+
+@pytest.mark.parametrize("group", [1, 2, 4, 8])
+def test_a_long_prompt_is_cut_between_symbols_and_to_whole_groups(group):
+    synthesizer = tiny_synthesizer(group=group, longest_prompt_frames=101)
+    voice = synthesizer.encode_prompt(torch.from_numpy(babble(3.0)), TEXT * 2)
+    count = voice.codes.shape[1]
+    assert count % group == 0
+    assert 101 - 240 // 20 - group < count <= 101
+    ends = np.cumsum(EvenReader().align(babble(3.0), [" ", *TEXT, *TEXT, " "])[0])
+    kept = int(ends[len(voice.symbols) - 1])
+    assert kept - count == kept % group
+    assert synthesizer.render(TEXT[:3], voice, SpeakOptions(), seeded(0)).notes["cut"] in (0.0, 1.0)
+
+
+def test_a_continuation_goes_on_in_the_sentence(synthesizer, voice):
+    target = [" ", "h", "ə", " "]
+    for continuation, text in (
+        (False, [*voice.symbols, *target]),
+        (True, [*voice.symbols[:-1], *target]),
+    ):
+        ids, mask = synthesizer._texts([target], voice, SpeakOptions(continuation=continuation))
+        assert ids.shape == (1, len(text))
+        assert mask.all()
+
+
+def test_a_piece_that_does_not_fit_beside_its_prompt_is_refused():
+    synthesizer = tiny_synthesizer(longest_frames=180, longest_prompt_frames=160)
+    voice = synthesizer.encode_prompt(torch.from_numpy(babble(2.0)))
+    with pytest.raises(TextError, match="24 phones is too long beside a prompt of 160 frames"):
+        synthesizer.render(LONG, voice, SpeakOptions(), seeded(0))
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_nothing_is_empty_or_endless(eager, voice):
+    synthesizer = tiny_synthesizer(group=8)
+    network = synthesizer.model.autoregressive
+    logits = network._logits
+    strength = 1e4 if eager else -1e4
+
+    def biased(states):
+        found = logits(states)
+        found[..., network.end] += strength
+        return found
+
+    network._logits = biased
+    made = synthesizer.render(TEXT, voice, SpeakOptions(), seeded(0))
+    frames = len(made.samples) // 200
+    assert frames == (2 * 8 if eager else 20 * 8 + 80)
+    assert made.notes["cut"] == (0.0 if eager else 1.0)
+
+
+def test_fewer_frames_than_phones_are_shared_out(synthesizer, voice, monkeypatch):
+    monkeypatch.setattr(EvenReader, "align", lambda self, waveform, symbols: ([0] * len(symbols), -9))
+    made = synthesizer.render(TEXT, voice, SpeakOptions(), seeded(0))
+    assert sum(made.durations_frames) * 200 == len(made.samples)
+
+
+def test_temperature_zero_takes_the_likeliest_codes(synthesizer, voice):
+    greedy = SpeakOptions(top_p=0.0, repetition_window=0)
+    cold = SpeakOptions(temperature=0.0, top_p=1.0, repetition_window=0)
+    made = [synthesizer.render(TEXT, voice, each, seeded(3)).samples for each in (greedy, cold)]
+    assert np.array_equal(*made)
