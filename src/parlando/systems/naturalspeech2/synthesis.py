@@ -117,6 +117,7 @@ class NaturalSpeech2Synthesizer:
         voiced = voicing > 0.0
         phase = integrated_phase(log_f0.exp(), self.rate_hz, self.hop_samples)
         condition = self.model.condition(expanded, log_f0, voiced, phase)
+        states = self.model.predict_mel(condition, frames, states)
         latent = sample(
             self._denoiser(condition, frames, states, options.guidance),
             (1, frames.shape[1], self.model.latent_width),
