@@ -126,6 +126,8 @@ def test_nothing_is_done_twice_and_what_changed_is_done_anew(tmp_path):
     first = run(trials(), report)
     assert numbers(run(trials(), report)) == numbers(first)
     assert (calls(seen, "speak"), calls(seen, "loudness"), calls(seen, "twin")) == (3, 3, 3)
+    # A model is loaded once for a process, not once for a file.
+    assert calls(seen, "load") == 1
 
     run(trials("one", "another", "three of them"), report)
     assert (calls(seen, "speak"), calls(seen, "loudness"), calls(seen, "twin")) == (4, 4, 4)
@@ -177,7 +179,7 @@ if __name__ == "__main__":
 
 
 def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path):
-    texts = [f"sentence number {place}" for place in range(40)]
+    texts = [f"sentence number {place}" for place in range(25)]
     script, report, seen = tmp_path / "run.py", tmp_path / "report", tmp_path / "calls"
     script.write_text(KILLED)
     command = [sys.executable, str(script), str(Path(__file__).parent), str(report), *texts]

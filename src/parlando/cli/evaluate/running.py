@@ -17,9 +17,10 @@ from rich.console import Console
 from parlando.contracts import ConfigError
 from parlando.evaluation.engine import Outcome, evaluate, pieces_of
 from parlando.evaluation.makers import Maker, digest_folder
-from parlando.evaluation.measure import Figure, Gallery, Row
+from parlando.evaluation.measure import Figure, Gallery, Measure, Row
 from parlando.evaluation.measures import Judges, build_measures
 from parlando.evaluation.papers import beside
+from parlando.evaluation.pretrained import require
 from parlando.evaluation.records import Report, write_report
 from parlando.evaluation.worker import Task
 
@@ -39,9 +40,9 @@ class CommonOptions:
     measures: tuple[MeasureName, ...] = ()
     """What to measure; by default what the protocol says."""
     limit: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """At most so many utterances, chosen at random."""
+    """At most so many sentences or recordings, for a quick look."""
     seed: int = 0
-    """Of that choice, of sampling and of the confidence intervals."""
+    """Of every choice, of sampling and of the confidence intervals."""
     processes: int = 2
     """Processes with one thread each; the numbers do not depend on it."""
     recogniser: Literal["pocketsphinx", "hubert", "whisper"] = "pocketsphinx"
@@ -138,6 +139,7 @@ def run_report(
     from parlando.reporting.markdown import write_markdown
     from parlando.reporting.page import write_page
 
+    require("jinja2", "evaluate")  # pages need it when all else is done
     built, fingerprints = build_measures([m for m in measures if m != "cost"], judges)
     outcome: Outcome = evaluate(
         tasks,
@@ -158,7 +160,7 @@ def run_report(
         seed=options.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shlex.join(["parlando", *sys.argv[1:]]),
-        judges={m.name: "; ".join(dict.fromkeys(q.judge for q in m.quantities)) for m in built},
+        judges={measure.name: _judges_in(measure) for measure in built},
         remarks=(*remarks, *outcome.remarks),
         rows=outcome.rows,
         figures=figures,
@@ -171,6 +173,11 @@ def run_report(
     write_page(report)
     _tell(report)
     return 1 if report.failed else 0
+
+
+def _judges_in(measure: Measure) -> str:
+    """Name every model and standard that a measure's numbers depend on, once."""
+    return "; ".join(dict.fromkeys(q.judge for q in measure.quantities if q.judge))
 
 
 def _tell(report: Report) -> None:

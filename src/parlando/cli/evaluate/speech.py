@@ -96,6 +96,10 @@ def run_speech(options: SpeechOptions) -> int:
 
 
 def _selection(protocol: Protocol, options: SpeechOptions) -> Selection:
+    from parlando.evaluation.alignment import PhoneFinder
+    from parlando.evaluation.word_times import AlignedWords
+    from parlando.registry import load_aligner
+
     kind, path = options.data or ("jsonl", None)
     if (protocol.data.layout == "ravdess") != (kind == "ravdess"):
         raise ConfigError(
@@ -109,6 +113,7 @@ def _selection(protocol: Protocol, options: SpeechOptions) -> Selection:
         seed=options.seed,
         limit=options.limit,
         work=options.out / "generated",
+        words_within=AlignedWords(PhoneFinder(partial(load_aligner, options.aligner))),
     )
 
 
