@@ -1,18 +1,20 @@
 """Speaking with VALL-E 2: batches, streams, prompts, candidates, limits."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from sines import RATE, babble
 from tinyvalle import EvenReader, tiny_synthesizer
 
 from parlando.contracts import ConfigError, PromptError, SpeakOptions, TextError
 from parlando.speaking import Speaker
 from parlando.speech import Speech
 from parlando.systems.valle2.synthesis import FIRST_CHUNK_FRAMES, LOOKAHEAD_FRAMES
-from sines import RATE, babble
 
 TEXT = ["h", "ə", "l", "ˈoʊ", " ", "w", "ˈɜː", "l", "d"]
-LONG = (TEXT + [" "]) * 3
+LONG = [*TEXT, " "] * 3
 
 
 @pytest.fixture(scope="module")
@@ -138,15 +140,16 @@ def test_chunks_follow_each_other_without_a_click():
         speaker.stream("Hello my dear world.", (babble(2.0), RATE), seed=3, chunk_seconds=0.3)
     )
     assert len(parts) > 2
-    for before, after in zip(parts[:-2], parts[1:-1], strict=True):
+    for before, after in itertools.pairwise(parts):
         step = abs(float(before.samples[-1]) - float(after.samples[0]))
-        inside = np.abs(np.diff(np.concatenate([before.samples, after.samples])))
-        assert step <= 2.0 * inside.max()
-        assert np.abs(before.samples[-40:]).max() > 0.0
+        inside = max(float(np.abs(np.diff(part.samples)).max()) for part in (before, after))
+        assert step <= inside
+        assert np.abs(before.samples[-1]) > 0.0
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("steps", 8), ("speed", 1.2), ("solver", "dpm"), ("duration_seconds", 3.0)]
+    ("option", "value"),
+    [("steps", 8), ("speed", 1.2), ("solver", "dpm"), ("duration_seconds", 3.0)],
 )
 def test_options_of_other_systems_are_refused(option, value):
     speaker = Speaker(tiny_synthesizer())
@@ -252,7 +255,9 @@ def test_nothing_is_empty_or_endless(eager, voice):
 
 
 def test_fewer_frames_than_phones_are_shared_out(synthesizer, voice, monkeypatch):
-    monkeypatch.setattr(EvenReader, "align", lambda self, waveform, symbols: ([0] * len(symbols), -9))
+    monkeypatch.setattr(
+        EvenReader, "align", lambda self, waveform, symbols: ([0] * len(symbols), -9)
+    )
     made = synthesizer.render(TEXT, voice, SpeakOptions(), seeded(0))
     assert sum(made.durations_frames) * 200 == len(made.samples)
 

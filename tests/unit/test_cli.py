@@ -91,6 +91,27 @@ def test_speak_draws_a_picture(sines, voice, tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_stream_is_raw_sound_while_it_is_made(sines, voice, tmp_path, capsys):
+    text = "Hello there. This is another sentence."
+    out, raw = tmp_path / "out.wav", tmp_path / "out.pcm"
+    assert main(["speak", text, "--voice", voice, "-o", str(out), "--seed", "9"]) == 0
+    capsys.readouterr()
+    assert main(["speak", text, "--voice", voice, "--stream", str(raw), "--seed", "9"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "16000 Hz, 16 bit, mono; first sound after" in captured.err
+    streamed = np.frombuffer(raw.read_bytes(), dtype=np.int16) / 32767.0
+    assert np.abs(streamed - load(out).samples).max() < 1e-4
+
+
+def test_a_stream_to_standard_output_holds_nothing_but_sound(sines, voice, monkeypatch):
+    sink = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(sink, write_through=True))
+    assert main(["speak", "Hello.", "--voice", voice, "--stream", "-", "--seed", "9"]) == 0
+    assert len(sink.getvalue()) % 2 == 0
+    assert np.abs(np.frombuffer(sink.getvalue(), dtype=np.int16)).max() > 1000
+
+
 def _bad_files(folder):
     save(folder / "short.wav", babble(0.4), RATE)
     save(folder / "silent.wav", np.zeros(3 * RATE, dtype=np.float32), RATE)
@@ -121,6 +142,9 @@ SPEAK_ERRORS = {
     "too fast": (["Hi.", "--speed", "9"], "expected 0.25 to 4"),
     "impossible length": (["Hello there.", "--duration", "0.01"], "duration 0.01"),
     "negative seed": (["Hi.", "--seed", "-1"], "seed -1"),
+    "option of another system": (["Hi.", "--top-p", "0.5"], "sines has no option top_p"),
+    "picture of a stream": (["Hi.", "--stream", "a.pcm", "--plot", "b.png"], "leave one out"),
+    "stream to nowhere": (["Hi.", "--stream", "nowhere/a.pcm"], "nowhere/a.pcm: cannot be written"),
 }
 
 
@@ -190,6 +214,7 @@ def test_truncated_weights_are_one_line(voice, tmp_path, capsys):
     [
         (["speek"], "did you mean 'speak'?"),
         (["speak", "Hi.", "--system", "naturalspeech2-smal"], "'naturalspeech2-small'"),
+        (["speak", "Hi.", "--system", "valle2-small"], "valle2-small has no released weights yet"),
     ],
 )
 def test_unknown_names_are_answered_with_the_nearest(tmp_path, monkeypatch, capsys, words, message):

@@ -239,3 +239,65 @@ def test_a_speaker_of_one_utterance_gives_a_part_of_it(tmp_path):
     # Too short to give anything away: left out, since it must not be its own prompt.
     with pytest.raises(ConfigError, match="no utterance qualifies"):
         Utterances(corpus, batch_frames=500, prompts=PromptOptions(shortest_frames=400))
+
+
+def _belongs(prompt, item):
+    """Tell whether a prompt's symbols are those of its frames: level 0 counts an utterance's."""
+    bounds = np.concatenate([[0], item["durations"].numpy().cumsum()])
+    first = int(prompt["codes"][0, 0])
+    last = first + prompt["codes"].shape[1]
+    spoken = (bounds[:-1] >= first) & (bounds[1:] <= last) & (bounds[1:] > bounds[:-1])
+    given = prompt["symbols"][prompt["durations"] > 0].tolist()
+    return given == item["symbols"].numpy()[spoken].tolist()
+
+
+def test_symbols_of_prompts_belong_to_their_frames(corpus):
+    options = PromptOptions(segment_share=0.0, joined_frames=(60, 90), symbols=True)
+    prompts = Prompts(corpus, options)
+    rng = np.random.default_rng(0)
+    aligned = corpus.select(split="train", aligned=True)
+    everything = [corpus.item(index, PARTS) for index in aligned]
+    for number, index in enumerate(aligned * 3):
+        item = everything[number % len(aligned)]
+        rest, prompt = prompts.take(index, item, rng)
+        assert rest is item
+        assert 1 <= prompt["codes"].shape[1] == int(prompt["durations"].sum()) <= 90
+        assert any(_belongs(prompt, other) for other in everything if other is not item)
+
+
+def test_joined_prompts_with_symbols_are_whole_utterances_and_a_piece(corpus):
+    options = PromptOptions(segment_share=0.0, joined_frames=(500, 500), symbols=True)
+    item = corpus.item(0, PARTS)
+    _, prompt = Prompts(corpus, options).take(0, item, np.random.default_rng(0))
+    starts = (prompt["codes"][0] == 0).sum()
+    assert int(starts) >= 2
+    assert 450 <= prompt["codes"].shape[1] == int(prompt["durations"].sum()) <= 500
+    assert len(prompt["symbols"]) == len(prompt["durations"])
+
+
+def test_a_leading_prompt_is_the_beginning_and_at_most_half(corpus):
+    options = PromptOptions(
+        segment_share=1.0, shortest_frames=40, joined_frames=(60, 600), leading=True, symbols=True
+    )
+    prompts = Prompts(corpus, options)
+    for index in corpus.select(split="train", aligned=True):
+        whole = corpus.item(index, PARTS)
+        rest, prompt = prompts.take(index, whole, np.random.default_rng(index))
+        longest = int(whole["durations"].max())
+        assert 20 <= prompt["codes"].shape[1] <= corpus.rows[index]["n_frames"] / 2 + longest / 2
+        for name in ("codes", "symbols", "durations"):
+            assert torch.equal(torch.cat([prompt[name], rest[name]], dim=-1), whole[name])
+
+
+def test_batches_give_the_symbols_of_prompts_where_they_are_asked_for(corpus):
+    parts = ("symbols", "durations", "codes", "f0")
+    options = PromptOptions(joined_frames=(60, 90), symbols=True, leading=True)
+    batch = Utterances(corpus, batch_frames=500, parts=parts, prompts=options).batch(0, 0, 1)
+    frames = batch["prompt_mask"].sum(1)
+    assert torch.equal(batch["prompt_durations"].sum(1), frames)
+    assert batch["prompt_symbols"][~batch["prompt_symbol_mask"]].sum() == 0
+    assert (batch["prompt_symbols"][batch["prompt_symbol_mask"]] > 0).all()
+    plain = Utterances(corpus, batch_frames=500, parts=parts, prompts=PromptOptions())
+    assert "prompt_symbols" not in plain.batch(0, 0, 1)
+    with pytest.raises(ConfigError, match="prompts with symbols"):
+        Utterances(corpus, batch_frames=500, parts=("codes", "f0"), prompts=options)

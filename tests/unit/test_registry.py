@@ -18,6 +18,8 @@ from parlando.recipes import to_mapping
 from parlando.speaking import Speaker
 from parlando.systems.naturalspeech2 import config as naturalspeech2_config
 from parlando.systems.naturalspeech2.model import NaturalSpeech2
+from parlando.systems.valle2 import config as valle2_config
+from parlando.systems.valle2.model import VALLE2
 from parlando.text.vocabulary import SYMBOLS
 from parlando.training.checkpoint import Card, save_release
 
@@ -74,6 +76,49 @@ def test_system_of_random_weights_speaks_any_text(system_folder):
     assert np.array_equal(np.concatenate([part.samples for part in parts]), whole.samples)
     assert sum(whole.durations_frames) * whole.hop_samples == len(whole.samples)
     assert np.isfinite(whole.samples).all()
+
+
+@pytest.fixture
+def language_folder(tmp_path, codec_folder):
+    config = valle2_config.tiny()
+    torch.manual_seed(1)
+    folder = _release(tmp_path / "talker", "valle2", config, VALLE2(config, len(SYMBOLS)))
+    (folder / "codec").symlink_to(codec_folder, target_is_directory=True)
+    return folder
+
+
+def test_language_model_of_random_weights_speaks_any_text(language_folder):
+    speaker = registry.load(path=language_folder)
+    voice = (babble(3.0), RATE)
+    options = {"seed": 4, "voice_text": None, "top_p": 0.9}
+    whole = speaker.speak("One sentence. And 2 more!", voice, **options)
+    parts = list(speaker.stream("One sentence. And 2 more!", voice, **options))
+    assert np.array_equal(np.concatenate([part.samples for part in parts]), whole.samples)
+    assert sum(whole.durations_frames) * whole.hop_samples == len(whole.samples)
+    assert np.isfinite(whole.samples).all()
+
+
+def test_candidates_are_judged_by_what_the_registry_wires_in(language_folder):
+    synthesizer = registry.load_system(language_folder)
+    likeness, intelligible = synthesizer.scorer(babble(2.0), ["h", "ə", "l"], babble(2.0))
+    assert likeness == pytest.approx(1.0, abs=0.01)
+    assert intelligible <= 1.0
+    silent, _ = synthesizer.scorer(np.zeros(RATE, np.float32), ["h"], babble(2.0))
+    assert silent == -1.0
+
+
+def test_codec_of_other_codes_is_refused(language_folder):
+    config = rvq_config.RVQConfig(**{**to_mapping(rvq_config.tiny()), "levels": 3})
+    (language_folder / "codec").unlink()
+    _release(language_folder / "codec", "codec", config, build_rvq(config))
+    with pytest.raises(CheckpointError, match="speaks 4 levels of 16 codes, the codec has 3 of 16"):
+        registry.load_system(language_folder)
+
+
+def test_what_is_built_but_not_released_says_how_to_train_it():
+    with pytest.raises(ConfigError, match="no released weights yet; train it with 'parlando train"):
+        registry.load_system("valle2-small")
+    assert not registry.UNRELEASED.keys() & registry.RELEASES.keys()
 
 
 def test_codec_of_another_width_is_refused(system_folder, tmp_path):

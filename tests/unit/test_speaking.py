@@ -165,6 +165,8 @@ def test_very_long_text_streams(speaker, voice):
         ({"duration_seconds": 0.1}, "phonemes; expected"),
         ({"duration_seconds": 1e6}, "phonemes; expected"),
         ({"guidence": 1.0}, "did you mean 'guidance'"),
+        ({"top_p": 0.5}, "sines has no option top_p; it has duration_seconds, guidance"),
+        ({"steps": 4, "voice_text": "Hi."}, "sines has no option voice_text"),
     ],
 )
 def test_bad_options_are_refused_before_any_work(speaker, voice, options, message):

@@ -1,20 +1,24 @@
 """``parlando speak``: a text and a voice to a sound file."""
 
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import tyro
 
 from parlando.audio.waveform import check_writable
 from parlando.cli.texts import read_text
-from parlando.contracts import SpeakOptions
+from parlando.contracts import AudioError, ConfigError
 
 if TYPE_CHECKING:
     from parlando.speaking import Progress, Speaker
     from parlando.speech import Speech, Voice
 
 _PROGRESS_FROM_PIECES = 4
+_CHUNK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +33,23 @@ class Options:
     """File to write: wav, flac, ogg or mp3."""
     text_file: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Read the text from this UTF-8 file; ``-`` is standard input."""
-    steps: int = SpeakOptions.steps
-    """Steps of the sampler: more are slower and finer."""
-    solver: str = SpeakOptions.solver
-    """``dpm`` needs 8 to 16 steps, ``euler`` and ``sde`` about 150."""
-    speed: float = SpeakOptions.speed
-    """Speaking rate, 0.25 to 4."""
+    stream: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """In place of ``--out``: write raw 16-bit mono sound to this file or pipe while it is made;
+    ``-`` is standard output. It holds no metadata: who plays it on must say it is synthetic."""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """NaturalSpeech 2: steps of the sampler, by default 12; more are slower and finer."""
+    solver: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """NaturalSpeech 2: ``dpm`` (default) needs 8 to 16 steps, ``euler`` and ``sde`` about 150."""
+    speed: Annotated[float | None, tyro.conf.arg(metavar="FACTOR")] = None
+    """NaturalSpeech 2: speaking rate, 0.25 to 4."""
     duration: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
-    """Total length in seconds to fit; replaces the speed."""
+    """NaturalSpeech 2: total length in seconds to fit; replaces the speed."""
+    voice_text: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
+    """VALL-E 2: what the prompt says; without it a phone recogniser listens."""
+    top_p: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    """VALL-E 2: nucleus to draw codes from, 0 to 1."""
+    best_of: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """VALL-E 2: speak so often and keep the best; needs ``parlando[evaluate]``."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """The same seed gives the same speech; without one it is drawn and printed."""
     system: str = "naturalspeech2-small"
@@ -50,7 +63,12 @@ class Options:
 def run(options: Options) -> None:
     """Speak, write the file and print one line about it."""
     text = read_text(options.text, options.text_file)
-    check_writable(options.out)
+    if options.stream is None:
+        check_writable(options.out)
+    elif options.plot:
+        raise ConfigError(
+            "got --stream and --plot; a stream is not kept to be drawn: leave one out"
+        )
     if options.plot:
         from parlando.plotting import check_writable as check_picture
 
@@ -61,7 +79,11 @@ def run(options: Options) -> None:
 
     # The prompt is read first: what may be wrong with it should not wait for weights and torch.
     voice = Voice.from_file(options.voice) if options.voice else None
-    speech = _speak(load(options.system, options.device), text, voice, options)
+    speaker = load(options.system, options.device)
+    if options.stream is not None:
+        _stream(speaker, text, voice, options)
+        return
+    speech = _speak(speaker, text, voice, options)
     speech.save(options.out)
     if options.plot:
         speech.plot(options.plot)
@@ -83,13 +105,48 @@ def _speak(speaker: "Speaker", text: str, voice: "Voice | None", options: Option
             bar.update(task, completed=done, total=total, visible=total >= _PROGRESS_FROM_PIECES)
 
         progress: Progress = show
-        return speaker.speak(
-            text,
-            voice,
-            seed=options.seed,
-            progress=progress,
-            steps=options.steps,
-            solver=options.solver,
-            speed=options.speed,
-            duration_seconds=options.duration,
-        )
+        return speaker.speak(text, voice, seed=options.seed, progress=progress, **_given(options))
+
+
+def _given(options: Options) -> dict[str, Any]:
+    """Return what was said about the sampling: a system refuses what it does not know."""
+    values = {
+        "steps": options.steps,
+        "solver": options.solver,
+        "speed": options.speed,
+        "duration_seconds": options.duration,
+        "voice_text": options.voice_text,
+        "top_p": options.top_p,
+        "best_of": options.best_of,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _stream(speaker: "Speaker", text: str, voice: "Voice | None", options: Options) -> None:
+    """Write each part as soon as it is made; the one line about it goes to standard error."""
+    import numpy as np
+
+    given = _given(options)
+    if "chunk_seconds" in speaker.synthesizer.option_names and options.best_of is None:
+        given["chunk_seconds"] = _CHUNK_SECONDS
+    parts = speaker.stream(text, voice, seed=options.seed, **given)
+    started, first, length = time.perf_counter(), 0.0, 0.0
+    try:
+        with _sink(options.stream) as sink:
+            for part in parts:
+                first = first or time.perf_counter() - started
+                length += part.duration_seconds
+                sink.write((part.samples * 32767.0).astype(np.int16).tobytes())
+                sink.flush()
+    except OSError as error:
+        raise AudioError(f"{options.stream}: cannot be written ({error.strerror})") from error
+    print(
+        f"{length:.2f} s at {speaker.rate_hz} Hz, 16 bit, mono; first sound after {first:.2f} s",
+        file=sys.stderr,
+    )
+
+
+def _sink(path: Path | None) -> AbstractContextManager[BinaryIO]:
+    if path is None or str(path) == "-":
+        return nullcontext(sys.stdout.buffer)
+    return path.open("wb")
