@@ -132,6 +132,8 @@ def test_an_ablation_lists_what_is_not_trained(plan, tmp_path):
     assert variants == {"whole", "no-ce-rvq"}
     whole, other = (report.figure("per", {"variant": name}) for name in ("whole", "no-ce-rvq"))
     assert whole.value == other.value
+    assert report.name == "whole + no-ce-rvq"
+    assert any("mix 2 systems" in remark for remark in report.remarks)
     untrained = [remark for remark in report.remarks if "not trained" in remark]
     assert len(untrained) == 3
     assert report.figure("per", {"variant": "no-query-attention"}) is None

@@ -86,7 +86,7 @@ def run_speech(options: SpeechOptions) -> int:
         judges,
         options,
         kind="speech",
-        name=" + ".join(dict.fromkeys(maker.name for maker in makers.values())),
+        name=" + ".join(makers) if len(makers) > 1 else next(iter(makers.values())).name,
         protocol=to_mapping(protocol),
         remarks=(*selection.remarks, *remarks),
         papers=protocol.papers,
@@ -180,7 +180,12 @@ def _of_systems(protocol: Protocol, trials: Sequence[Trial], options: SpeechOpti
         for variant in protocol.variants
         if variant.name not in places
     )
-    if len(places) == 1 and not known:
+    if len(places) > 1:
+        remarks += (
+            f"figures over all samples mix {len(places)} systems; those by "
+            f"{_condition_name(protocol)} are to be compared",
+        )
+    elif not known:
         return makers, [Task(trial=trial, maker=next(iter(makers))) for trial in trials], remarks
     tasks = [
         Task(
