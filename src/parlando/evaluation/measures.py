@@ -58,6 +58,7 @@ def build_measures(names: Sequence[str], judges: Judges) -> tuple[list[Measure],
     check_names(names, _BUILDERS, "measures")
     measures = [_BUILDERS[name](judges) for name in dict.fromkeys(names)]
     fingerprints = dict.fromkeys(_WITH_ALIGNER, judges.aligner_fingerprint)
+    fingerprints["emotion"] = str(judges.ravdess)
     fingerprints["voice"] = f"{judges.gallery_fingerprint} {judges.codec_fingerprint}"
     return measures, fingerprints
 
