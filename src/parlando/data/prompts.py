@@ -166,11 +166,11 @@ class Prompts:
 
     def _joined(self, index: int, rng: np.random.Generator) -> Item | None:
         """Join other utterances of the speaker, with other texts; None where there are none."""
-        others = [other for other in self._speech_of(index) if self._differ(index, other)]
         low, high = self._options.joined_frames
-        missing = int(rng.integers(low, high + 1))
         if self._options.symbols:
-            return self._joined_with_symbols(others, missing, rng)
+            return self._joined_with_symbols(index, int(rng.integers(low, high + 1)), rng)
+        others = [other for other in self._speech_of(index) if self._differ(index, other)]
+        missing = int(rng.integers(low, high + 1))
         codes: list[Tensor] = []
         hertz: list[Tensor] = []
         while others and missing:
@@ -184,12 +184,15 @@ class Prompts:
         return _prompt(codes, hertz) if codes else None
 
     def _joined_with_symbols(
-        self, others: list[int], missing: int, rng: np.random.Generator
+        self, index: int, missing: int, rng: np.random.Generator
     ) -> Item | None:
         """Join whole utterances, and of the one that is too long a piece between symbols."""
+        others = list(self._speech_of(index))
         pieces: list[Item] = []
         while others and missing:
             other = others.pop(int(rng.integers(len(others))))
+            if not self._differ(index, other):
+                continue
             item = self._corpus.item(other, ("codes", "f0", "symbols", "durations"))
             bounds = np.concatenate([[0], item["durations"].numpy().cumsum()])
             frames = int(bounds[-1])

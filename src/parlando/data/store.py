@@ -156,7 +156,7 @@ class PreparedCorpus:
             raise CheckpointError(
                 f"{self.folder}: the manifest is missing or damaged; run 'parlando prepare' again"
             ) from error
-        self._reader = functools.lru_cache(maxsize=64)(self._open_shard)
+        self._reader = functools.lru_cache(maxsize=256)(self._open_shard)
 
     def __len__(self) -> int:
         return len(self.rows)
