@@ -72,8 +72,8 @@ class Generation:
 class AutoregressiveModel(nn.Module):
     """First-level codes from text and the codes before, G at a time.
 
-    Source: VALL-E 2, sections 3.2 and 3.3: the embeddings of a group are joined and projected to
-    one; one state is projected to G, each compared with the code embeddings (tied weights). With
+    Source: VALL-E 2, section 3 (grouped code modelling): the embeddings of a group are joined and
+    projected to one; one state is projected to G, each compared with the code embeddings (tied weights). With
     G = 1 both projections are absent.
 
     Choice: a text's codes are padded with ends to whole groups, at least one; all are learnt.
@@ -197,7 +197,7 @@ class AutoregressiveModel(nn.Module):
 class NonAutoregressiveModel(nn.Module):
     """The codes of one further level, all frames at once.
 
-    Source: VALL-E 2, section 3.3: text, the acoustic condition with all its levels, the target with
+    Source: VALL-E 2, section 3: text, the acoustic condition with all its levels, the target with
     the levels below, an end, and the level as one more token; full attention; output weights are
     the level's embeddings. Every part has its own positions, so their order means nothing.
 

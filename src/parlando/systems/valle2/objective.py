@@ -1,6 +1,6 @@
 """What VALL-E 2 learns.
 
-Source: sections 3.2 and 3.3: cross-entropy of the first level from what is before it, and of one
+Source: VALL-E 2, section 3 (training): cross-entropy of the first level from what is before it, and of one
 random further level from all levels below and the acoustic condition.
 """
 
@@ -40,7 +40,7 @@ class Joined:
 def join(batch: Mapping[str, Any], group: int, levels: int) -> Joined:
     """Put prompts before their targets.
 
-    Source: VALL-E 2, section 3.2: a few leading codes go, so that groups begin with the target.
+    Source: VALL-E 2, section 3: a few leading codes go, so that groups begin with the target.
 
     Args:
         batch: ``symbols, codes, frame_mask, symbol_mask`` and the same of prompts.

@@ -1,6 +1,6 @@
 """Speech from symbols and a prompt with VALL-E 2.
 
-Source: section 3.4: the text of the prompt before the text to speak, the prompt's codes before
+Source: VALL-E 2, section 3 (inference): the text of the prompt before the text to speak, the prompt's codes before
 those to draw; the first level group by group, the others by their likeliest codes; the codec.
 """
 
@@ -27,7 +27,7 @@ SHORTEST_FRAMES = 2
 LONGEST_FRAMES, LONGEST_MORE_FRAMES = 20, 80
 """Codes for each phone, and for pauses in all, at which speech is cut: 0.25 s each, and 1 s."""
 SIMILAR_ENOUGH = 0.3
-"""Best of n: any likeness from here on is good enough (paper, section 4.1)."""
+"""Best of n: any likeness from here on is good enough (as the paper sorts five)."""
 
 FIRST_CHUNK_FRAMES = 24
 LOOKAHEAD_FRAMES = 20
@@ -158,7 +158,7 @@ class VALLE2Synthesizer:
     ) -> Utterance:
         """Speak one piece of text; with ``best_of`` the best of several candidates.
 
-        Source: best of n, section 4.1: sorted by min(similarity, 0.3), then intelligibility.
+        Source: VALL-E 2, section 4 (five-time sampling): sorted by min(similarity, 0.3), then intelligibility.
 
         Args:
             symbols: vocabulary symbols; a boundary is added at each end where none is.
