@@ -120,7 +120,7 @@ class Prompts:
     def _led(self, item: Item, rng: np.random.Generator) -> tuple[Item, Item] | None:
         """Cut the beginning off, between symbols; None where too little would be left or taken.
 
-        Source: VALL-E 2, section 3 (training): the condition is 3 to 30 s, or half of a shorter utterance.
+        Source: VALL-E 2, section 3: the condition is 3 to 30 s, or half of a shorter utterance.
         """
         least, frames = self._options.shortest_frames, item["codes"].shape[1]
         if "durations" not in item or frames < 2 * least:

@@ -106,8 +106,9 @@ def repetition_aware(
 ) -> tuple[Tensor, Tensor]:
     """Draw from the nucleus; where the code occurred a moment ago, draw from all codes instead.
 
-    Source: VALL-E 2 (arXiv 2406.05370), repetition-aware sampling. The algorithm's sum runs over k = 0 to K, so
-    the candidate counts itself: with K = 10 and t_r = 0.1 one earlier occurrence is enough.
+    Source: VALL-E 2 (arXiv 2406.05370), repetition-aware sampling. The algorithm's sum runs over
+    k = 0 to K, so the candidate counts itself: with K = 10 and t_r = 0.1 one earlier occurrence is
+    enough.
 
     Args:
         logits: ``(B, V)``.

@@ -73,8 +73,8 @@ class AutoregressiveModel(nn.Module):
     """First-level codes from text and the codes before, G at a time.
 
     Source: VALL-E 2, section 3 (grouped code modelling): the embeddings of a group are joined and
-    projected to one; one state is projected to G, each compared with the code embeddings (tied weights). With
-    G = 1 both projections are absent.
+    projected to one; one state is projected to G, each compared with the code embeddings (tied
+    weights). With G = 1 both projections are absent.
 
     Choice: a text's codes are padded with ends to whole groups, at least one; all are learnt.
 

@@ -1,7 +1,7 @@
 """What VALL-E 2 learns.
 
-Source: VALL-E 2, section 3 (training): cross-entropy of the first level from what is before it, and of one
-random further level from all levels below and the acoustic condition.
+Source: VALL-E 2, section 3 (training): cross-entropy of the first level from what is before it, and
+of one random further level from all levels below and the acoustic condition.
 """
 
 from collections.abc import Mapping

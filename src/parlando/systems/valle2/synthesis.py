@@ -1,7 +1,8 @@
 """Speech from symbols and a prompt with VALL-E 2.
 
-Source: VALL-E 2, section 3 (inference): the text of the prompt before the text to speak, the prompt's codes before
-those to draw; the first level group by group, the others by their likeliest codes; the codec.
+Source: VALL-E 2, section 3 (inference): the text of the prompt before the text to speak, the
+prompt's codes before those to draw; the first level group by group, the others by their likeliest
+codes; the codec.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -158,7 +159,8 @@ class VALLE2Synthesizer:
     ) -> Utterance:
         """Speak one piece of text; with ``best_of`` the best of several candidates.
 
-        Source: VALL-E 2, section 4 (five-time sampling): sorted by min(similarity, 0.3), then intelligibility.
+        Source: VALL-E 2, section 4 (five-time sampling): sorted by min(similarity, 0.3), then
+        intelligibility.
 
         Args:
             symbols: vocabulary symbols; a boundary is added at each end where none is.
