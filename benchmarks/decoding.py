@@ -26,7 +26,7 @@ from parlando.codecs.rvq.model import build_rvq
 from parlando.generative.autoregression import Sampling, decode, recent_codes
 from parlando.systems.valle2.config import small
 from parlando.systems.valle2.model import VALLE2
-from parlando.systems.valle2.synthesis import FIRST_CHUNK_FRAMES, LOOKAHEAD_FRAMES
+from parlando.systems.valle2.streaming import FIRST_CHUNK_FRAMES, LOOKAHEAD_FRAMES, finer_levels
 from parlando.text.vocabulary import SYMBOLS
 
 FRAMES_A_SECOND = 80
@@ -109,13 +109,10 @@ class Subject:
         codes = torch.zeros(1, levels, heard + len(first), dtype=torch.int64)
         codes[0, :, :heard], codes[0, 0, heard:] = self.prompt, first
         frames = torch.ones(1, codes.shape[2], dtype=torch.bool)
-        condition = torch.arange(codes.shape[2])[None] < heard
-        for level in range(1, levels):
-            which = torch.tensor([level])
-            logits = self.model.nonautoregressive(
-                self.ids, self.mask, codes, frames, condition, which
-            )
-            codes[:, level] = torch.where(condition, codes[:, level], logits.argmax(-1))
+        place = torch.arange(codes.shape[2])
+        condition = place[None] < heard
+        network = self.model.nonautoregressive
+        codes = finer_levels(network, self.ids, self.mask, codes, frames, condition, place)
         return self.codec.decode(self.codec.embed(codes[:, :, heard:]))
 
     def first_chunk(self) -> Tensor:

@@ -132,6 +132,20 @@ def test_from_a_corpus_to_a_voice(corpus, tmp_path, monkeypatch, capsys):
     assert f"{load(out).duration_seconds:.2f} s" in capsys.readouterr().out
     made = read(out)
     assert (made.system, made.seed) == ("my-system", 5)
+    _language_model(data, runs, tmp_path / "gone", tmp_path)
+
+
+def _language_model(data, runs, codec, folder):
+    """Train a language model of the same codes, and hear it while it speaks."""
+    recipe = _recipe(folder / "talker.json", objective={"codec": str(codec)})
+    _train("valle2", data, runs / "talker", 2, "--batch-seconds", 6, "--recipe", recipe)
+    system, out = folder / "my-talker", folder / "said.pcm"
+    _done("release", runs / "talker", "--out", system, "--bits", 8)
+    assert read_card(system / "codec").kind == "codec"
+    _done("speak", "It speaks.", "--system", system, "--stream", out, "--seed", 5)
+    samples = out.stat().st_size // 2
+    assert samples % 200 == 0
+    assert samples > 8 * 2 * 200  # two frames a phone at the least
 
 
 def _kill_at(step, monkeypatch):

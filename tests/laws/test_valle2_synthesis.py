@@ -11,7 +11,7 @@ from tinyvalle import EvenReader, tiny_synthesizer
 from parlando.contracts import ConfigError, PromptError, SpeakOptions, TextError
 from parlando.speaking import Speaker
 from parlando.speech import Speech
-from parlando.systems.valle2.synthesis import FIRST_CHUNK_FRAMES, LOOKAHEAD_FRAMES
+from parlando.systems.valle2.streaming import FIRST_CHUNK_FRAMES, LOOKAHEAD_FRAMES
 
 TEXT = ["h", "ə", "l", "ˈoʊ", " ", "w", "ˈɜː", "l", "d"]
 LONG = [*TEXT, " "] * 3

@@ -227,7 +227,7 @@ class NonAutoregressiveModel(nn.Module):
         code_mask: Tensor,
         condition: Tensor,
         level: Tensor,
-        first_position: Tensor | None = None,
+        positions: Tensor | None = None,
     ) -> Tensor:
         """Predict one level of every frame.
 
@@ -239,13 +239,13 @@ class NonAutoregressiveModel(nn.Module):
             code_mask: ``(B, T)``, padding at the end.
             condition: ``(B, T)`` bool, True for frames of which all Q' levels are known.
             level: ``(B,)`` the level to predict, 1 to Q - 1, counted from 0.
-            first_position: ``(B, T)`` positions of frames; by default they are counted.
+            positions: ``(B, T)`` places of frames; by default they are counted.
 
         Returns:
             ``(B, T, V)`` logits.
         """
         text, text_mask = self.text(symbols, symbol_mask)
-        place = first_position
+        place = positions
         if place is None:
             place = torch.arange(codes.shape[2], device=codes.device).expand_as(code_mask)
         lengths = torch.where(code_mask, place + 1, 0).amax(1)

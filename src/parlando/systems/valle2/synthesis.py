@@ -21,6 +21,12 @@ from parlando.data.batching import mask_of, pad
 from parlando.generative.autoregression import Group, Sampling, decode, recent_codes
 from parlando.generative.guidance import guide
 from parlando.systems.valle2.model import VALLE2
+from parlando.systems.valle2.streaming import (
+    FIRST_CHUNK_FRAMES,
+    LOOKAHEAD_FRAMES,
+    Chunks,
+    finer_levels,
+)
 from parlando.text import vocabulary
 
 SHORTEST_FRAMES = 2
@@ -29,12 +35,6 @@ LONGEST_FRAMES, LONGEST_MORE_FRAMES = 20, 80
 """Codes for each phone, and for pauses in all, at which speech is cut: 0.25 s each, and 1 s."""
 SIMILAR_ENOUGH = 0.3
 """Best of n: any likeness from here on is good enough (as the paper sorts five)."""
-
-FIRST_CHUNK_FRAMES = 24
-LOOKAHEAD_FRAMES = 20
-"""Frames that a chunk waits for: what the codec's decoder sees to the right."""
-PAST_FRAMES = 80
-"""Frames of earlier chunks that the next one reads with all their levels, beside the prompt."""
 
 Scorer = Callable[[np.ndarray, Sequence[str], np.ndarray], tuple[float, float]]
 """Samples ``(S,)``, the symbols that they should say and the prompt's samples to likeness and
@@ -140,13 +140,15 @@ class VALLE2Synthesizer:
                 f"the transcript does not seem to be what the prompt says ({reason}); correct it, "
                 "or leave it out and the phones are recognised"
             )
-        # Where phones cannot be placed, all are taken for all of the prompt.
-        bounds = np.cumsum([0, *durations])
-        limit = self.model.longest_prompt_frames
         codes = self.codec.encode(whole[None])[0, : self.model.levels]
+        limit = self.model.longest_prompt_frames
         if codes.shape[1] > limit:
-            kept = int(np.searchsorted(bounds, limit, side="right")) - 1
-            codes, symbols = codes[:, : min(int(bounds[kept]) or limit, limit)], symbols[:kept]
+            # The last symbol may lose its end; where phones could not be placed, all are kept.
+            ends = np.cumsum(durations)
+            kept = int(np.searchsorted(ends, limit, side="right"))
+            if 0 < kept < len(symbols):
+                limit, symbols = int(ends[kept - 1]) or limit, symbols[:kept]
+            codes = codes[:, :limit]
         codes = codes[:, codes.shape[1] % self.model.group :]
         return VALLE2Voice(codes, tuple(symbols), waveform.cpu().numpy())
 
@@ -204,7 +206,10 @@ class VALLE2Synthesizer:
             codes[row, 0, heard : lengths[row]] = item.codes
         frames = mask_of(lengths).to(self.device)
         place = torch.arange(codes.shape[2], device=self.device)
-        codes = self._finer(ids, mask, codes, frames, (place < heard).expand_as(frames))
+        condition = (place < heard).expand_as(frames)
+        codes = finer_levels(
+            self.model.nonautoregressive, ids, mask, codes, frames, condition, place
+        )
         made = []
         for row, item in enumerate(first):
             latent = self.codec.embed(codes[row : row + 1, :, heard : lengths[row]])
@@ -236,7 +241,7 @@ class VALLE2Synthesizer:
         chunk = max(1, round(options.chunk_seconds * self.rate_hz / self.hop_samples))
         target = vocabulary.with_boundaries(symbols)
         ids, mask = self._texts([target], prompt, options)
-        chunks = _Chunks(self, ids, mask, prompt)
+        chunks = Chunks(self.model.nonautoregressive, self.codec, ids, mask, prompt.codes)
         sounds: list[Tensor] = []
         cut, replaced = False, 0
         wanted = min(chunk, FIRST_CHUNK_FRAMES)
@@ -349,23 +354,6 @@ class VALLE2Synthesizer:
             exclude_repeated=options.exclude_repeated,
         )
 
-    def _finer(
-        self,
-        ids: Tensor,
-        mask: Tensor,
-        codes: Tensor,
-        frames: Tensor,
-        condition: Tensor,
-        place: Tensor | None = None,
-    ) -> Tensor:
-        """Fill in the levels after the first, outside the condition: ``(B, Q, T)``."""
-        network, codes = self.model.nonautoregressive, codes.clone()
-        for index in range(1, self.model.levels):
-            level = torch.full((len(codes),), index, device=codes.device)
-            best = network(ids, mask, codes, frames, condition, level, place).argmax(-1)
-            codes[:, index] = torch.where(condition, codes[:, index], best)
-        return codes
-
     def _timed(self, samples: Tensor, symbols: Sequence[str], first: FirstLevel) -> Utterance:
         """Find out when each symbol is spoken, and at what pitch."""
         durations, _ = self.phones.align(samples, symbols)
@@ -383,64 +371,6 @@ class VALLE2Synthesizer:
             f0_hz=pitch_hz,
             notes={"cut": float(first.cut), "replaced": float(first.replaced)},
         )
-
-
-class _Chunks:
-    """First-level codes that come in, and sound that goes out, of one piece.
-
-    Args:
-        synthesizer: whose networks and codec are used.
-        ids: ``(1, N)``, the prompt's symbols included.
-        mask: ``(1, N)``.
-        prompt: the voice.
-    """
-
-    def __init__(
-        self, synthesizer: VALLE2Synthesizer, ids: Tensor, mask: Tensor, prompt: VALLE2Voice
-    ):
-        self._synthesizer = synthesizer
-        self._ids, self._mask, self._prompt = ids, mask, prompt
-        self.first = [prompt.codes.new_zeros(0)]
-        self._known = prompt.codes[:, :0]
-        self._tail: Tensor | None = None
-
-    @property
-    def waiting(self) -> int:
-        """First-level codes of which no sound was made yet."""
-        return sum(len(part) for part in self.first) - self._known.shape[1]
-
-    def add(self, codes: Tensor) -> None:
-        """Take further codes ``(n,)``."""
-        self.first.append(codes.to(self._prompt.codes))
-
-    def take(self, count: int) -> Tensor:
-        """Make the sound ``(S,)`` of the next ``count`` frames; the rest is looked at."""
-        synthesizer, hop = self._synthesizer, self._synthesizer.hop_samples
-        first = torch.cat(self.first)
-        self.first = [first]
-        begin = self._known.shape[1]
-        end = min(len(first), begin + count + LOOKAHEAD_FRAMES)
-        past = max(0, begin - PAST_FRAMES)
-        new = first.new_zeros(synthesizer.model.levels, end - begin)
-        new[0] = first[begin:end]
-        heard = self._prompt.codes.shape[1]
-        codes = torch.cat([self._prompt.codes, self._known[:, past:], new], dim=1)[None]
-        place = torch.cat([torch.arange(heard), heard + torch.arange(past, end)])[None]
-        condition = (place < heard + begin).to(first.device)
-        frames = torch.ones_like(condition)
-        filled = synthesizer._finer(
-            self._ids, self._mask, codes, frames, condition, place.to(first.device)
-        )[:, :, -(end - begin) :]
-        left = max(0, begin - LOOKAHEAD_FRAMES)
-        latent = synthesizer.codec.embed(torch.cat([self._known[None, :, left:], filled], dim=2))
-        sound = synthesizer.codec.decode(latent)[0].clamp(-1.0, 1.0)[(begin - left) * hop :]
-        if self._tail is not None:
-            # What the chunk before thought of this first frame, and what it became, are blended.
-            share = torch.linspace(0.0, 1.0, hop, device=sound.device)
-            sound[:hop] = torch.lerp(self._tail, sound[:hop], share)
-        self._tail = sound[count * hop : (count + 1) * hop] if end > begin + count else None
-        self._known = torch.cat([self._known, filled[0, :, :count]], dim=1)
-        return sound[: count * hop]
 
 
 def _part(samples: Tensor) -> Utterance:
