@@ -236,7 +236,9 @@ def test_a_piece_that_does_not_fit_beside_its_prompt_is_refused():
 
 
 @pytest.mark.parametrize("eager", [True, False])
-def test_nothing_is_empty_or_endless(eager, voice):
+@pytest.mark.parametrize("text", [TEXT, ["ə"]])
+def test_nothing_is_empty_or_endless(eager, text, voice):
+    """Nor where a group is longer than the shortest utterance."""
     synthesizer = tiny_synthesizer(group=8)
     network = synthesizer.model.autoregressive
     logits = network._logits
@@ -248,9 +250,9 @@ def test_nothing_is_empty_or_endless(eager, voice):
         return found
 
     network._logits = biased
-    made = synthesizer.render(TEXT, voice, SpeakOptions(), seeded(0))
-    frames = len(made.samples) // 200
-    assert frames == (2 * 8 if eager else 20 * 8 + 80)
+    made = synthesizer.render(text, voice, SpeakOptions(), seeded(0))
+    frames, phones = len(made.samples) // 200, sum(symbol != " " for symbol in text)
+    assert frames == (2 * phones if eager else 20 * phones + 80)
     assert made.notes["cut"] == (0.0 if eager else 1.0)
 
 

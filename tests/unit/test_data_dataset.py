@@ -289,6 +289,15 @@ def test_a_leading_prompt_is_the_beginning_and_at_most_half(corpus):
             assert torch.equal(torch.cat([prompt[name], rest[name]], dim=-1), whole[name])
 
 
+def test_a_speaker_of_one_utterance_is_led_by_its_beginning(tmp_path):
+    corpus = prepare(tmp_path, count=1)
+    options = PromptOptions(segment_share=0.0, shortest_frames=40, leading=True, symbols=True)
+    whole = corpus.item(0, PARTS)
+    for seed in range(8):
+        rest, prompt = Prompts(corpus, options).take(0, whole, np.random.default_rng(seed))
+        assert torch.equal(torch.cat([prompt["codes"], rest["codes"]], dim=1), whole["codes"])
+
+
 def test_batches_give_the_symbols_of_prompts_where_they_are_asked_for(corpus):
     parts = ("symbols", "durations", "codes", "f0")
     options = PromptOptions(joined_frames=(60, 90), symbols=True, leading=True)

@@ -76,16 +76,15 @@ class Prompts:
             (), its mean over voiced frames, and if they are asked for ``symbols`` (M,) and
             ``durations`` (M,).
         """
-        cut = None
-        if rng.uniform() < self._options.segment_share:
-            cut = self._led(item, rng) if self._options.leading else self._cut(item, rng)
+        part = self._led if self._options.leading else self._cut
+        cut = part(item, rng) if rng.uniform() < self._options.segment_share else None
         if cut is not None:
             return cut
         prompt = self._joined(index, rng)
         if prompt is not None:
             return item, prompt
         # The speaker says nothing else: the utterance must give a part of itself.
-        cut = self._cut(item, rng) or self._halved(item)
+        cut = part(item, rng) or self._halved(item)
         if cut is None:
             row = self._corpus.rows[index]
             raise ConfigError(f"{row['id']} can have no prompt; leave it out, see Prompts.possible")

@@ -112,7 +112,7 @@ def small() -> VALLE2Config:
         longest_frames=2000,
         longest_symbols=500,
         longest_prompt_frames=560,
-        watched_layer=2,
+        watched_layer=3,
     )
 
 
