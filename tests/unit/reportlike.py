@@ -49,6 +49,7 @@ def row(index: int, values: Values, **extra: Any) -> Row:
         text=TEXTS[index % len(TEXTS)],
         prompt=(Recording(path=Path(f"prompt{index}.wav"), seconds=3.0),),
         labels={"prompt_seconds": ("3", "5", "10")[index % 3]},
+        seed=index,
     )
     return Row(trial=trial, values=values, seconds=3.2, wall_seconds=1.1, **extra)
 

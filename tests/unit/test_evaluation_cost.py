@@ -12,6 +12,7 @@ from parlando.contracts import ConfigError
 from parlando.evaluation.cost import (
     Request,
     counted_calls,
+    machine,
     measure_cost,
     parameter_counts,
     peak_memory_bytes,
@@ -81,7 +82,7 @@ def test_every_cost_of_a_toy_system_is_what_it_is():
     rtf = found["real_time_factor"]
     assert rtf.low <= rtf.value <= rtf.high
     assert (rtf.count, rtf.condition) == (3, {"steps": "2"})
-    assert "threads" in rtf.quantity.judge
+    assert "thread" in rtf.quantity.judge
 
 
 def test_what_a_system_does_not_have_is_left_out():
@@ -142,3 +143,18 @@ def test_time_under_load_is_pooled_over_rows_that_know_it():
     assert figure.value == pytest.approx(3.0 / 12.0)
     assert figure.count == 2
     assert time_under_load(rows[2:]) is None
+
+
+def test_time_under_load_of_one_system_leaves_the_others_out():
+    rows = [
+        Row(trial=Trial(id=name, labels={"system": name}), seconds=1.0, wall_seconds=wall)
+        for name, wall in (("quick", 0.5), ("slow", 4.0))
+    ]
+    figure = time_under_load(rows, {"system": "slow"})
+    assert (figure.value, figure.condition) == (4.0, {"system": "slow"})
+
+
+def test_the_processor_is_named_and_not_only_its_kind():
+    name = machine()
+    assert "thread" in name
+    assert not name.startswith(("x86_64,", ","))

@@ -6,17 +6,18 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fakejudges import Loudness, Twin, calls, humming
+from fakejudges import Loudness, Said, Twin, calls, humming
 from speechlike import speechlike
 
 from parlando.audio import waveform
 from parlando.contracts import AudioError, ConfigError
-from parlando.evaluation.engine import evaluate
-from parlando.evaluation.makers import CodecMaker, FilesMaker
-from parlando.evaluation.measure import Recording, Trial
+from parlando.evaluation.engine import evaluate, kept_figures
+from parlando.evaluation.makers import CodecMaker, FilesMaker, SpeechMaker
+from parlando.evaluation.measure import Figure, Quantity, Recording, Trial
 from parlando.evaluation.records import audio_path
 from parlando.evaluation.sounds import add_noise
 from parlando.evaluation.worker import Task
@@ -166,6 +167,63 @@ def test_another_recording_under_the_same_name_is_judged_anew(tmp_path, sounds):
     waveform.save(sounds[0], 0.5 * speechlike(1.2), 16_000)
     after = run(given, tmp_path / "report").rows[0].values["loudness_human"]
     assert after[1] > before[1]
+
+
+def test_another_file_in_the_folder_changes_nothing_for_the_others(tmp_path, sounds):
+    given = [Trial(id=path.stem, text="hm") for path in sounds]
+    seen = tmp_path / "calls"
+    one = FilesMaker({"x": sounds[0]}, name="human")
+    run(given, tmp_path / "report", [Loudness(seen)], one)
+    both = FilesMaker({path.stem: path for path in sounds}, name="human")
+    rows = run(given, tmp_path / "report", [Loudness(seen)], both).rows
+    assert not any(row.failures for row in rows)
+    assert calls(seen, "loudness") == 2
+    waveform.save(sounds[1], speechlike(1.0), 16_000)
+    run(given, tmp_path / "report", [Loudness(seen)], FilesMaker(both.paths, name="human"))
+    assert calls(seen, "loudness") == 3
+
+
+def test_what_other_measures_found_is_there_when_they_are_asked_for_again(tmp_path):
+    report, seen = tmp_path / "report", tmp_path / "calls"
+    run(trials(), report)
+    run(trials(), report, [Loudness(seen, "other ears")])
+    run(trials(), report)
+    assert (calls(seen, "loudness"), calls(seen, "twin")) == (9, 3)
+
+
+def test_a_system_that_can_continue_is_told_to_and_what_the_prompt_says():
+    said = []
+
+    class Continuing:
+        synthesizer = SimpleNamespace(option_names=frozenset(("voice_text", "continuation")))
+
+        def speak(self, text, voice=None, *, seed=None, **options):
+            said.append((text, options))
+            return Said(np.ones(100, np.float32))
+
+    trial = Trial(id="x", text="the rest", prompt_text="the beginning", continues=True)
+    made = SpeechMaker(Continuing, name="c").make(trial, None, None)
+    SpeechMaker(Continuing, name="c").make(replace(trial, continues=False), None, None)
+    told = {"voice_text": "the beginning", "continuation": True}
+    assert said == [("the rest", told), ("the rest", {"voice_text": "the beginning"})]
+    assert made.details["options"] == told
+
+
+def test_figures_of_the_machine_are_measured_once(tmp_path):
+    quantity = Quantity(key="speed", title="Speed", judge="clock")
+    made = []
+
+    def measure():
+        made.append(Figure(quantity=quantity, value=1.5, low=1.0, high=2.0, count=3))
+        return made[-1:]
+
+    first = kept_figures(tmp_path, ["a"], measure, {"system": "one"})
+    again = kept_figures(tmp_path, ["a"], measure, {"system": "other"})
+    assert len(made) == 1
+    assert first == [replace(made[0], condition={"system": "one"})]
+    assert again == [replace(made[0], condition={"system": "other"})]
+    kept_figures(tmp_path, ["b"], measure, {})
+    assert len(made) == 2
 
 
 KILLED = """

@@ -152,6 +152,7 @@ def test_vall_e_2_takes_whole_utterances_of_four_to_ten_seconds(corpus):
         whole = next(item for item in corpus if item.audio_path == piece.path)
         assert piece == speech_of(whole)
         assert trial.prompt_text == whole.text
+        assert not trial.continues
     assert min(lengths.values()) < 4.0
 
 
@@ -167,6 +168,7 @@ def test_continuation_keeps_the_first_three_seconds_and_divides_the_text(corpus)
         np.testing.assert_array_equal(read_recording(trial.reference), whole[3 * RATE_HZ :])
         assert f"{trial.prompt_text} {trial.text}" == texts[piece.path]
         assert trial.text
+        assert trial.continues
 
 
 def test_a_word_is_continued_where_its_middle_lies_after_the_cut(folder):
@@ -344,7 +346,7 @@ def test_what_cannot_be_spoken_is_said_in_one_line(folder, corpus):
     cases = [
         (protocol, [], "holds no recordings"),
         (protocol, untold, "none of 36 recordings has a transcript"),
-        (protocol, train, "no recording of split test, the corpus has train"),
+        (protocol, train, "no recording of split test, librispeech has train"),
         (protocol, lost, "1 of 37 recordings have no sound file, the first is .*nowhere.wav"),
         (long, corpus, "none of 36 recordings lasts 60 to inf s"),
         (protocol, alone, "no sentence is left .*1 of 1 sentences are left out"),

@@ -46,6 +46,24 @@ def test_a_true_difference_is_found_and_named_by_its_direction(tmp_path):
     assert compare([second, first]).lines[0].verdict(0) == "better"
 
 
+def test_conditions_of_one_sentence_prove_no_more_than_one(tmp_path):
+    def conditions(extra, copies):
+        return [
+            dataclasses.replace(
+                each, trial=dataclasses.replace(each.trial, id=f"{each.trial.id}-{copy}")
+            )
+            for each in simulated(12, 1, extra=extra)
+            for copy in range(copies)
+        ]
+
+    lines = [
+        compare([report(conditions(extra, copies), tmp_path) for extra in (0.0, 0.02)]).lines[0]
+        for copies in (1, 6)
+    ]
+    assert lines[1].differences[0] == lines[0].differences[0]
+    assert (lines[0].figures[0].count, lines[1].figures[0].count) == (12, 72)
+
+
 def test_the_order_of_reports_flips_the_sign(tmp_path):
     first = report(simulated(40, 2), tmp_path, name="a")
     second = report(simulated(40, 2, extra=0.03), tmp_path, name="b")

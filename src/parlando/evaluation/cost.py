@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,31 +108,39 @@ def measure_cost(
     request = request or Request()
     peak = peak_memory_bytes(factory, request)
     speaker = factory()
-    # The first call pays for lazy imports and the prompt, which later calls find ready.
-    request.speak(speaker, seed=0)
+    counted = nullcontext(None) if network is None else counted_calls(network(speaker))
+    with counted as calls:
+        # The first call pays for lazy imports and the prompt, which later calls find ready.
+        request.speak(speaker, seed=0)
     factors = [_real_time_factor(speaker, request, seed) for seed in range(repeats)]
     measured: dict[str, Sequence[float]] = {"real_time_factor": factors}
     if hasattr(speaker, "stream"):
         first = [_first_audio_seconds(speaker, request, seed) for seed in range(repeats)]
         measured["first_audio"] = first
-    if network is not None:
-        with counted_calls(network(speaker)) as calls:
-            request.speak(speaker, seed=0)
+    if calls is not None:
         measured["network_evaluations"] = [calls.count]
     if peak is not None:
         measured["peak_memory"] = [peak / 1e6]
     if parameters := parameter_counts(speaker):
         measured["parameters"] = [sum(parameters.values()) / 1e6]
-    machine = _machine()
-    return [_figure(key, values, machine, condition or {}) for key, values in measured.items()]
+    judge = machine()
+    return [_figure(key, values, judge, condition or {}) for key, values in measured.items()]
 
 
-def time_under_load(rows: Sequence[Row]) -> Figure | None:
+def time_under_load(
+    rows: Sequence[Row], condition: Mapping[str, str] | None = None
+) -> Figure | None:
     """Compute the real-time factor of a report's own outputs, or None where no time is known.
 
     Other processes worked at the same time: it says how long the report took, not how fast the
     system is.
+
+    Args:
+        rows: of the report.
+        condition: labels of the rows that count; by default all do.
     """
+    wanted = (condition or {}).items()
+    rows = [row for row in rows if wanted <= row.trial.labels.items()]
     timed = [(r.wall_seconds, r.seconds) for r in rows if r.wall_seconds is not None and r.seconds]
     if not timed:
         return None
@@ -141,10 +149,15 @@ def time_under_load(rows: Sequence[Row]) -> Figure | None:
         key="real_time_factor_under_load",
         title="Real-time factor while reporting",
         better="lower",
-        judge=_machine(),
+        judge=machine(),
     )
     return Figure(
-        quantity=quantity, value=found.value, low=found.low, high=found.high, count=found.count
+        quantity=quantity,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        count=found.count,
+        condition=condition or {},
     )
 
 
@@ -225,11 +238,23 @@ def _speak_and_weigh(factory: Callable[[], Any], request: Request) -> int | None
     return peak * (1 if sys.platform == "darwin" else 1024)
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Name the processor, the threads and the accelerator that times depend on."""
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{platform.machine()}, {torch.get_num_threads()} threads, {device}"
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'s' * (threads != 1)}, {device}"
+
+
+def _processor() -> str:
+    """Name the processor: the kind alone, such as x86_64, covers twenty years of them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
+    return " ".join((names[0] if names else platform.processor() or platform.machine()).split())
 
 
 _QUANTITIES = {

@@ -10,7 +10,7 @@ and what failed is tried again.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -34,7 +34,7 @@ from parlando.evaluation.measure import (
 )
 from parlando.evaluation.records import audio_path
 from parlando.evaluation.worker import Job, Task, Worker, failed
-from parlando.recipes import to_mapping
+from parlando.recipes import from_mapping, to_mapping
 
 _FILE_NAME = re.compile(r"[\w.+,=@-]+")
 
@@ -127,10 +127,11 @@ def _output_key(trial: Trial, maker: Maker) -> str:
     """Digest all that an output depends on; labels and other trials' texts are not among it."""
     pieces = [*trial.prompt, *([trial.reference] if trial.reference else [])]
     return _digest(
-        [trial.id, trial.text, trial.prompt_text, trial.seed, trial.noise_db, dict(trial.options)],
+        [trial.id, trial.text, trial.prompt_text, trial.continues],
+        [trial.seed, trial.noise_db, dict(trial.options)],
         [to_mapping(piece) for piece in pieces],
         [file_stamp(piece.path) for piece in pieces],
-        [maker.fingerprint, version("parlando")],
+        [maker.fingerprint(trial), version("parlando")],
     )
 
 
@@ -182,7 +183,9 @@ def _judge_all(
             if isinstance(result, Failure):
                 result = {name: failed(key, result) for name, key in job.keys.items()}
             entry.judged.update(result)
-            _write_json(_row_path(folder, entry), entry.judged)
+            # What other measures found before stays, for when they are asked for again.
+            path = _row_path(folder, entry)
+            _write_json(path, {**_read_json(path), **entry.judged})
             bars.advance(bar)
         work = again
         bars.update(bar, total=(bars.tasks[bar].total or 0) + len(work))
@@ -284,3 +287,27 @@ def _bars() -> Iterator[Progress]:
 def pieces_of(recordings: Sequence[Recording]) -> str:
     """Digest recordings and what their files hold."""
     return _digest([[to_mapping(piece), file_stamp(piece.path)] for piece in recordings])
+
+
+def kept_figures(
+    folder: Path,
+    parts: Sequence[Any],
+    make: Callable[[], Sequence[Figure]],
+    condition: Mapping[str, str],
+) -> list[Figure]:
+    """Make figures of one condition once; a run that goes on finds them, whatever time they took.
+
+    Args:
+        folder: where they are kept.
+        parts: all that they depend on, in JSON's types.
+        make: measures them.
+        condition: their labels.
+    """
+    path = folder / f"{_digest(parts, version('parlando'))}.json"
+    kept = _read_json(path).get("figures")
+    if kept is None:
+        kept = [to_mapping(figure) for figure in make()]
+        _write_json(path, {"figures": kept})
+    return [
+        replace(from_mapping(Figure, figure, str(path)), condition=condition) for figure in kept
+    ]

@@ -31,10 +31,11 @@ class Maker(Protocol):
 
     name: str
     """Of the system, the codec or the folder."""
-    fingerprint: str
-    """Changes with whatever the outputs depend on, other than the trial."""
     synthetic: bool
     """Whether the outputs are known to be no recordings."""
+
+    def fingerprint(self, trial: Trial) -> str:
+        """Give what changes with whatever a trial's output depends on, other than the trial."""
 
     def make(self, trial: Trial, prompt: np.ndarray | None, reference: np.ndarray | None) -> Made:
         """Make the output of a trial from its prompt and reference, ``(S,)`` at 16 kHz."""
@@ -63,9 +64,13 @@ class SpeechMaker:
     ) -> None:
         self.name = name
         self.options = dict(options or {})
-        self.fingerprint = f"{name} {fingerprint} {sorted(self.options.items())}"
+        self._fingerprint = f"{name} {fingerprint} {sorted(self.options.items())}"
         self._load = load
         self._speaker: Any = None
+
+    def fingerprint(self, trial: Trial) -> str:
+        """Name the system, its weights and its options."""
+        return self._fingerprint
 
     def make(self, trial: Trial, prompt: np.ndarray | None, reference: np.ndarray | None) -> Made:
         """Speak; ``details`` tell symbols, durations and the time that it took."""
@@ -74,9 +79,11 @@ class SpeechMaker:
         if self._speaker is None:
             self._speaker = self._load()
         options = {**self.options, **trial.options}
-        synthesizer = getattr(self._speaker, "synthesizer", None)
-        if trial.prompt_text and "voice_text" in getattr(synthesizer, "option_names", ()):
+        known = getattr(getattr(self._speaker, "synthesizer", None), "option_names", ())
+        if trial.prompt_text and "voice_text" in known:
             options.setdefault("voice_text", trial.prompt_text)
+        if trial.continues and "continuation" in known:
+            options.setdefault("continuation", True)
         started = time.perf_counter()
         speech = self._speaker.speak(
             trial.text,
@@ -109,9 +116,13 @@ class CodecMaker:
 
     def __init__(self, load: Callable[[], Any], *, name: str, fingerprint: str = "") -> None:
         self.name = name
-        self.fingerprint = f"{name} {fingerprint}"
+        self._fingerprint = f"{name} {fingerprint}"
         self._load = load
         self._codec: Any = None
+
+    def fingerprint(self, trial: Trial) -> str:
+        """Name the codec and its weights."""
+        return self._fingerprint
 
     def make(self, trial: Trial, prompt: np.ndarray | None, reference: np.ndarray | None) -> Made:
         """Code and decode; ``details`` hold the codes."""
@@ -159,8 +170,11 @@ class FilesMaker:
     def __init__(self, paths: Mapping[str, Path], *, name: str) -> None:
         self.name = name
         self.paths = dict(paths)
-        stamps = {key: file_stamp(path) for key, path in self.paths.items()}
-        self.fingerprint = f"{name} {stamps}"
+
+    def fingerprint(self, trial: Trial) -> str:
+        """Stamp the trial's own file: another one beside it changes nothing."""
+        path = self.paths.get(trial.id)
+        return f"{self.name} {'' if path is None else file_stamp(path)}"
 
     def make(self, trial: Trial, prompt: np.ndarray | None, reference: np.ndarray | None) -> Made:
         """Read the trial's file."""

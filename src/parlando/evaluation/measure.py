@@ -8,7 +8,7 @@ averaged over utterances, and one paired bootstrap compares any two reports.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -52,6 +52,8 @@ class Trial:
     """The voice to speak in: pieces, joined; none for a system's own voice or for a codec."""
     prompt_text: str | None = None
     """What the prompt says."""
+    continues: bool = False
+    """Whether the text goes on in the sentence that the prompt begins."""
     reference: Recording | None = None
     """A human recording of the text, or what a codec is given."""
     reference_speaker: str = ""
@@ -64,6 +66,13 @@ class Trial:
     """Options of ``speak`` for this trial."""
     seed: int = 0
     """Of sampling, and of the noise."""
+
+    @property
+    def sentence(self) -> tuple[Any, ...]:
+        """What trials share that differ in their condition only: one draw of the bootstrap."""
+        if self.text is None and self.reference is None:
+            return (self.id,)
+        return self.text, self.reference, self.seed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -235,8 +244,22 @@ def figures_of(
 
 
 def ratio_of(rows: Sequence[Row], key: str | None, *, seed: int = 0) -> Interval | None:
-    """Pool a quantity over rows: its ratio with an interval, or None where no row has it."""
-    pairs = [row.values[key] for row in rows if key in row.values] if key is not None else []
-    if not pairs or sum(pair[1] for pair in pairs) <= 0:
+    """Pool a quantity over rows: its ratio with an interval, or None where no row has it.
+
+    A sentence under several conditions is drawn with all of them, for they are hard together; as
+    if they knew nothing of each other, the interval would be too narrow.
+    """
+    having = [row for row in rows if key in row.values]
+    if key is None or sum(row.values[key][1] for row in having) <= 0:
         return None
-    return ratio_interval([pair[0] for pair in pairs], [pair[1] for pair in pairs], seed=seed)
+    pairs = by_sentence([row.trial for row in having], [row.values[key] for row in having])
+    found = ratio_interval(pairs[:, 0].tolist(), pairs[:, 1].tolist(), seed=seed)
+    return replace(found, count=len(having))
+
+
+def by_sentence(trials: Sequence[Trial], values: Any) -> np.ndarray:
+    """Add up values ``(N, ...)`` of trials of the same sentence: ``(sentences, ...)``."""
+    sums: dict[tuple[Any, ...], np.ndarray] = {}
+    for trial, value in zip(trials, np.asarray(values, dtype=np.float64), strict=True):
+        sums[trial.sentence] = sums.get(trial.sentence, 0.0) + value
+    return np.stack(list(sums.values()))

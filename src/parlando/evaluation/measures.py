@@ -43,6 +43,8 @@ class Judges:
     """Digest of their recordings."""
     ravdess: Path | None = None
     """Folder of RAVDESS, which emotions are compared with."""
+    utmos: Path | None = None
+    """File of UTMOS; None leaves it out, unless the environment names one."""
 
 
 def build_measures(names: Sequence[str], judges: Judges) -> tuple[list[Measure], Mapping[str, str]]:
@@ -94,7 +96,8 @@ def _robustness(judges: Judges) -> Measure:
 def _prosody(judges: Judges) -> Measure:
     from parlando.evaluation.prosody import Prosody
 
-    return Prosody(_aligner(judges), judges.aligner_name)
+    # Folders of sounds tell no durations: what is set side by side is aligned alike.
+    return Prosody(_aligner(judges), judges.aligner_name, trust_system=False)
 
 
 def _voice(judges: Judges) -> Measure:
@@ -136,7 +139,7 @@ def _codec(judges: Judges) -> Measure:
 def _naturalness(judges: Judges) -> Measure:
     from parlando.evaluation.naturalness import Naturalness
 
-    return Naturalness()
+    return Naturalness(judges.utmos)
 
 
 _BUILDERS: Mapping[str, Callable[[Judges], Measure]] = {

@@ -222,9 +222,10 @@ def _in_splits(
     kept = [item for item in recordings if not splits or item.split in splits]
     if not kept:
         known = ", ".join(sorted({item.split for item in recordings}))
+        whose = ", ".join(sorted({item.source for item in recordings if item.source}))
         raise ConfigError(
-            f"protocol {protocol.name}: no recording of split {' or '.join(splits)}, the corpus "
-            f"has {known}; mark the split in the corpus"
+            f"protocol {protocol.name}: no recording of split {' or '.join(splits)}, "
+            f"{whose or 'the corpus'} has {known}; mark the split in the corpus"
         )
     missing = [item for item in kept if not item.audio_path.is_file()]
     if missing:
@@ -295,6 +296,7 @@ def _trials(
                 control_text=control,
                 prompt=prompt.pieces,
                 prompt_text=prompt.words(words_within),
+                continues=protocol.prompts.rule == "prefix",
                 reference=one.sentence.reference,
                 reference_speaker=one.sentence.reference_speaker,
                 noise_db=condition.noise_db,

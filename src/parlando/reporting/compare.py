@@ -7,7 +7,7 @@ import numpy as np
 
 from parlando.contracts import ConfigError
 from parlando.evaluation.intervals import Interval, ratio_interval
-from parlando.evaluation.measure import Quantity, Row, Trial
+from parlando.evaluation.measure import Quantity, Row, Trial, by_sentence
 from parlando.evaluation.records import Report
 
 LEVEL = 0.05
@@ -129,14 +129,14 @@ def compare(reports: Sequence[Report], *, seed: int = 0) -> Comparison:
                 "utterances cannot be paired for"
             )
             continue
-        pairs, left_out = _pairs(quantity.key, rows)
+        whole, left_out = _measured(quantity.key, rows)
         if left_out:
             remarks.append(
                 f"{quantity.title}: {left_out} of {len(rows)} common trials left out, because a "
                 "report could not measure them"
             )
-        if len(pairs) and (pairs[:, :, 1].sum(0) > 0).all():
-            lines.append(_line(quantity, pairs, seed))
+        line = _line(quantity, whole, seed)
+        lines += [] if line is None else [line]
     return Comparison(
         names=names,
         reports=tuple(reports),
@@ -201,12 +201,21 @@ def paired_difference(
     )
 
 
-def _line(quantity: Quantity, pairs: np.ndarray, seed: int) -> Line:
+def _line(quantity: Quantity, groups: Sequence[Sequence[Row]], seed: int) -> Line | None:
+    """Compare a quantity over rows that all reports have; None where nothing has any weight."""
+    values = [[row.values[quantity.key] for row in group] for group in groups]
+    if not groups or not (np.asarray(values)[:, :, 1].sum(0) > 0).all():
+        return None
+    # One sentence under several conditions is one draw, as in the figures of a report.
+    pairs = by_sentence([group[0].trial for group in groups], values)
     systems = range(pairs.shape[1])
     return Line(
         quantity=quantity,
         figures=tuple(
-            ratio_interval(pairs[:, index, 0].tolist(), pairs[:, index, 1].tolist(), seed=seed)
+            replace(
+                ratio_interval(pairs[:, index, 0].tolist(), pairs[:, index, 1].tolist(), seed=seed),
+                count=len(groups),
+            )
             for index in systems
         ),
         differences=tuple(
@@ -307,9 +316,8 @@ def _refusal(
     return ""
 
 
-def _pairs(key: str, rows: Mapping[str, Sequence[Row]]) -> tuple[np.ndarray, int]:
-    """Give ``(n, reports, 2)`` numerators and denominators, and how many trials some lack."""
-    groups = [[row.values.get(key) for row in group] for group in rows.values()]
-    whole = [group for group in groups if None not in group]
-    partly = sum(1 for group in groups if None in group and any(group))
-    return np.asarray(whole, dtype=np.float64).reshape(len(whole), -1, 2), partly
+def _measured(key: str, rows: Mapping[str, Sequence[Row]]) -> tuple[list[Sequence[Row]], int]:
+    """Give the rows of the trials that every report measured, and how many some could not."""
+    whole = [group for group in rows.values() if all(key in row.values for row in group)]
+    some = sum(any(key in row.values for row in group) for group in rows.values())
+    return whole, some - len(whole)

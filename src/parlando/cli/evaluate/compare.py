@@ -24,6 +24,8 @@ class CompareOptions:
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="DIR")] = None
     """Folder for a page with sounds side by side, comparison.md and comparison.json; without it
     the comparison is only printed."""
+    pictures: Annotated[int, tyro.conf.arg(metavar="N")] = 12
+    """Utterances whose spectrograms are on the page, those with the largest losses."""
 
 
 def run_compare(options: CompareOptions) -> None:
@@ -54,7 +56,7 @@ def run_compare(options: CompareOptions) -> None:
         soft_wrap=True,
     )
     if options.out is not None:
-        write_comparison(comparison, options.out)
+        write_comparison(comparison, options.out, pictures=options.pictures)
     for remark in comparison.remarks:
         console.print(f"remark: {remark}", markup=False, soft_wrap=True)
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 from rich.console import Console
 
-from parlando.contracts import ConfigError
+from parlando.contracts import ConfigError, ParlandoError
+from parlando.evaluation.crew import one_line
 from parlando.evaluation.engine import Outcome, evaluate, pieces_of
 from parlando.evaluation.makers import Maker, digest_folder
 from parlando.evaluation.measure import Figure, Gallery, Measure, Row
@@ -53,16 +54,23 @@ class CommonOptions:
     """Speaker encoder; ``resemblyzer`` works offline, ``wavlm`` is that of the papers."""
     encoder_model: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
     """Folder of weights for wavlm, or a name on the hub."""
+    utmos: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """TorchScript file of UTMOS for ``naturalness``; by default what PARLANDO_UTMOS names, if
+    anything."""
     aligner: str = "aligner-small"
     """Name or folder of the aligner, which also recognises phones."""
     device: str = "cpu"
     """Where the system or codec runs: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``."""
+    pictures: Annotated[int, tyro.conf.arg(metavar="N")] = 24
+    """Utterances whose spectrograms are on the page, the worst of each quantity in turn."""
 
     def __post_init__(self) -> None:
         """Check what no type can say."""
         for name, value in (("processes", self.processes), ("limit", self.limit)):
             if value is not None and value < 1:
                 raise ConfigError(f"--{name} is {value}, expected at least 1")
+        if self.pictures < 0:
+            raise ConfigError(f"--pictures is {self.pictures}, expected 0 or more")
 
 
 def chosen(items: Sequence[_Item], limit: int | None, seed: int) -> list[_Item]:
@@ -96,6 +104,7 @@ def judges_of(options: CommonOptions, gallery: Gallery | None = None, **others: 
         aligner=partial(load_aligner, options.aligner),
         aligner_name=Path(options.aligner).name,
         aligner_fingerprint=digest_folder(folder),
+        utmos=options.utmos,
         gallery=gallery,
         gallery_fingerprint=pieces_of([r for speech in gallery.speech.values() for r in speech]),
         **others,
@@ -131,7 +140,8 @@ def run_report(
         remarks: what a reader has to know.
         papers: tables to set beside.
         same_data: whether the sentences and prompts are those of the papers.
-        conclude: further figures, computed when all rows are there and nothing else runs.
+        conclude: further figures, computed when all rows are there and nothing else runs; what
+            goes wrong in it is a remark, for the rows are worth a report.
 
     Returns:
         1 where anything failed, 0 elsewhere.
@@ -150,7 +160,12 @@ def run_report(
         fingerprints=fingerprints,
         seed=options.seed,
     )
-    figures = (*outcome.figures, *(conclude(outcome.rows) if conclude is not None else ()))
+    figures = outcome.figures
+    if conclude is not None:
+        try:
+            figures += tuple(conclude(outcome.rows))
+        except ParlandoError as error:
+            remarks = (*remarks, f"cost: not measured ({one_line(error)})")
     known = [figure.quantity for figure in figures]
     report = Report(
         kind=kind,
@@ -159,7 +174,7 @@ def run_report(
         protocol=protocol,
         seed=options.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=shlex.join(["parlando", *sys.argv[1:]]),
+        command=shlex.join([*_program(), *sys.argv[1:]]),
         judges={measure.name: _judges_in(measure) for measure in built},
         remarks=(*remarks, *outcome.remarks),
         rows=outcome.rows,
@@ -170,9 +185,17 @@ def run_report(
     )
     write_report(report)
     write_markdown(report)
-    write_page(report)
+    write_page(report, pictures=options.pictures)
     _tell(report)
     return 1 if report.failed else 0
+
+
+def _program() -> list[str]:
+    """Name the command, or the module that was run in its place."""
+    started = getattr(sys.modules["__main__"], "__spec__", None)
+    if started is None or started.name.startswith("parlando"):
+        return ["parlando"]
+    return ["python", "-m", str(started.name)]
 
 
 def _judges_in(measure: Measure) -> str:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from rich.console import Console
 
 from parlando.cli.evaluate.running import CommonOptions, judges_of, run_report
 from parlando.contracts import ConfigError
+from parlando.evaluation.engine import kept_figures
 from parlando.evaluation.makers import FilesMaker, Maker, SpeechMaker, digest_folder
 from parlando.evaluation.measure import Figure, Row, Trial
 from parlando.evaluation.pairing import check_rates, outputs_of, sound_files
@@ -221,24 +223,32 @@ def _condition_name(protocol: Protocol) -> str:
 
 
 def _cost(protocol: Protocol, options: SpeechOptions, rows: Sequence[Row]) -> list[Figure]:
-    """Measure what systems cost to use, one after the other, when nothing else runs."""
-    from parlando.evaluation.cost import Request, measure_cost, time_under_load
-    from parlando.registry import load, sampled_network
+    """Measure what systems cost to use, one after the other, when nothing else runs.
 
-    under_load = time_under_load(rows)
-    figures = [] if under_load is None else [under_load]
+    Several systems, or several numbers of steps, are conditions: no figure is of all of them.
+    """
+    from parlando.evaluation.cost import Request, machine, measure_cost, time_under_load
+    from parlando.registry import load, release_folder, sampled_network
+
+    figures: list[Figure] = []
     places = _labelled(options.system, protocol)
     for label, place in places.items():
-        condition = {_condition_name(protocol): label} if len(places) > 1 else {}
+        system = {_condition_name(protocol): label} if len(places) > 1 else {}
         for steps in protocol.steps or (None,):
+            condition = system | ({} if steps is None else {"steps": str(steps)})
+            under_load = time_under_load(rows, condition)
+            figures += [] if under_load is None else [under_load]
             speaking = _speak_options(options) | ({} if steps is None else {"steps": steps})
-            figures += measure_cost(
+            measure = partial(
+                measure_cost,
                 partial(load, place, options.device),
                 request=Request(options=speaking),
                 network=sampled_network(place),
                 repeats=_REPEATS,
-                condition=condition | ({} if steps is None else {"steps": str(steps)}),
             )
+            known = [digest_folder(release_folder(place)), speaking, options.device, machine()]
+            with Console(stderr=True).status(f"cost of {label} {speaking or ''}"):
+                figures += kept_figures(options.out / "cost", known, measure, condition)
     return figures
 
 
