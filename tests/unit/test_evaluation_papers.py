@@ -1,11 +1,13 @@
 """Figures of papers: read strictly, and comparable only where judge and sentences are the same."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from parlando.contracts import ConfigError
 from parlando.evaluation.measure import Quantity
+from parlando.evaluation.measures import Judges, build_measures
 from parlando.evaluation.papers import (
     CODEC_TABLES,
     OTHER_DATA,
@@ -16,7 +18,7 @@ from parlando.evaluation.papers import (
     paper_names,
     read_table,
 )
-from parlando.evaluation.protocol import protocol_names, read_protocol
+from parlando.evaluation.protocol import MEASURES, protocol_names, read_protocol
 
 WER = Quantity(key="wer", title="Word error rate", unit="%", judge="HuBERT CTC hubert-large-ls960")
 SIM = Quantity(key="sim_o", title="SIM-O", judge="WavLM x-vector wavlm-large-tdnn")
@@ -39,6 +41,24 @@ def test_every_table_loads(name):
 def test_every_table_is_set_beside_something():
     used = {name for protocol in protocol_names() for name in read_protocol(protocol).papers}
     assert used | set(CODEC_TABLES) == set(paper_names())
+
+
+LISTENERS = {"smos", "cmos"}
+COSTS = {"real_time_factor", "network_evaluations", "parameters"}
+
+
+def test_every_quantity_of_a_paper_is_one_of_ours_or_of_listeners():
+    judges = Judges(aligner=object, codec=object, ravdess=Path("r"), utmos=Path("u"))
+    built, _ = build_measures([name for name in MEASURES if name != "cost"], judges)
+    ours = {quantity.key for measure in built for quantity in measure.quantities} | COSTS
+    for name in paper_names():
+        assert set(read_table(name).quantities) <= ours | LISTENERS, name
+
+
+def test_counts_of_fifty_sentences_are_given_per_sentence_as_ours_are():
+    assert value_of("naturalspeech2-hard", "Transformer TTS", "skips") == 15 / 50
+    assert value_of("naturalspeech2-hard", "Transformer TTS", "repeats") == 7 / 50
+    assert value_of("naturalspeech2-hard", "Tacotron", "slipped") == 100 * 12 / 50
 
 
 def test_values_are_those_printed():
