@@ -10,21 +10,20 @@ A card puts together what lies in the folder of a release and what ``cards.toml`
 All but the first may be missing; what was not measured is called so.
 """
 
-import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.readme import WEIGHTS, quality_lines, speed_lines
+from benchmarks.readme import WEIGHTS
+from benchmarks.results import SUMMARY_HEAD, Entry, number, read_json, summary_rows
 from parlando.training.checkpoint import Card, read_card
 
 CARD_NAME = "card.md"
 _FACTS = Path(__file__).with_suffix(".toml")
 _RECIPES = Path("recipes")
 _LONGEST_CURVE = 40
-_CODEC_COLUMNS = {"pesq_wb": "PESQ, wideband", "stoi": "STOI", "similarity": "similarity"}
-_TABLED = ("codec", "speech", "hard", "protocol")
+_TABLED = ("figures", "every_level_pays")
 
 
 def card_text(name: str, weights: Path = WEIGHTS, recipes: Path = _RECIPES) -> str:
@@ -52,7 +51,7 @@ def card_text(name: str, weights: Path = WEIGHTS, recipes: Path = _RECIPES) -> s
         ),
         *_section("Measured", _measured(folder)),
         *_section("Last validation while training", _validation(card.numbers)),
-        *_section("Learning curve", _curve(_read(folder / "curve.json", []))),
+        *_section("Learning curve", _curve(read_json(folder / "curve.json", []))),
         *_section("Where it fails", ["\n".join(f"- {line}" for line in model["limits"])]),
         *_section("Use, consent and licence", _terms(sources)),
     ]
@@ -81,7 +80,7 @@ def _data(sources: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 def _training(names: Sequence[str], card: Card, folder: Path, recipes: Path) -> Iterator[str]:
     yield "Recipes, one after the other, each beginning with the weights of the one before:"
-    stages = _read(folder / "stages.json", [])
+    stages = read_json(folder / "stages.json", [])
     lines = []
     for name in [stage["recipe"] for stage in stages] or names:
         data = tomllib.loads((recipes / f"{name}.toml").read_text(encoding="utf-8")).get("data", {})
@@ -104,33 +103,43 @@ def _training(names: Sequence[str], card: Card, folder: Path, recipes: Path) -> 
 
 
 def _measured(folder: Path) -> Iterator[str]:
-    quality, speed = _read(folder / "quality.json", {}), _read(folder / "speed.json", {})
+    quality, speed = read_json(folder / "quality.json", {}), read_json(folder / "speed.json", {})
     if not quality and not speed:
         yield "Not measured."
         return
-    lines = [*quality_lines(quality), *speed_lines(speed)]
-    if lines:
-        yield _table(("", "measured", "aim"), lines)
-    if codec := quality.get("codec"):
-        yield f"By levels, means over {codec['clips']} clips of test speakers:"
-        yield _table(("levels", "kbit/s", *_CODEC_COLUMNS.values()), _codec_rows(codec["table"]))
-    others = {name: part for name, part in quality.items() if name not in _TABLED}
-    if others:
-        yield _table(("", "measured"), list(_flat(others)))
-    if protocol := quality.get("protocol"):
-        yield "How:"
-        yield "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in _flat(protocol))
-    if speed:
-        yield (
-            f"Speed: {speed['machine']}, {speed['threads']} CPU threads, torch {speed['torch']}; "
-            "medians, the model loaded and the voice encoded before."
+    if rows := list(summary_rows(quality | speed)):
+        yield "With 95 % intervals over utterances; beside them what people and chance reach."
+        yield _table(SUMMARY_HEAD, rows)
+    for part in quality.values():
+        yield from _by_condition(part["figures"])
+        if pays := part.get("every_level_pays"):
+            said = ", ".join(f"{key} {'yes' if better else 'no'}" for key, better in pays.items())
+            yield f"Better with every further level: {said}."
+    for name, part in (quality | speed).items():
+        yield f"How `{name}` was measured:"
+        kept = {key: value for key, value in part.items() if key not in _TABLED}
+        yield "\n".join(f"- {key}: {value}" for key, value in _flat(kept))
+
+
+def _by_condition(entries: Sequence[Entry]) -> Iterator[str]:
+    """Tabulate figures under conditions, one table for each condition, one column for a figure."""
+    names = dict.fromkeys(name for entry in entries for name in entry["condition"])
+    for name in names:
+        having = [entry for entry in entries if name in entry["condition"]]
+        titles = {entry["key"]: _titled(entry) for entry in having}
+        rows: dict[str, dict[str, str]] = {}
+        for entry in having:
+            shown = number(entry["value"], "%" if entry["unit"] == "%" else "")
+            rows.setdefault(entry["condition"][name], {})[entry["key"]] = shown
+        yield _table(
+            (name, *titles.values()),
+            [(value, *(row.get(key, "–") for key in titles)) for value, row in rows.items()],
         )
 
 
-def _codec_rows(table: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    for row in table:
-        judged = (f"{row[name]['value']:.3f}" if row[name] else "–" for name in _CODEC_COLUMNS)
-        yield str(row["levels"]), f"{row['bits_per_second'] / 1000:.1f}", *judged
+def _titled(entry: Entry) -> str:
+    unit = entry["unit"]
+    return entry["title"] if unit in ("", "%") else f"{entry['title']} ({unit})"
 
 
 def _validation(numbers: Mapping[str, float]) -> Iterator[str]:
@@ -184,14 +193,10 @@ def _table(head: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequenc
 
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     for name, value in values.items():
-        if isinstance(value, Mapping) and {"value", "low", "high", "count"} <= value.keys():
-            range_of_means = f"{_figure(value['low'])} to {_figure(value['high'])}"
-            yield (
-                f"{before}{name}",
-                f"{_figure(value['value'])} ({range_of_means}, {value['count']} clips)",
-            )
-        elif isinstance(value, Mapping):
+        if isinstance(value, Mapping):
             yield from _flat(value, f"{before}{name} ")
+        elif isinstance(value, list):
+            yield from ((f"{before}{name}", line) for line in value)
         else:
             yield f"{before}{name}", _figure(value)
 
@@ -200,10 +205,6 @@ def _figure(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _read(path: Path, default: Any) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
 
 
 def released(weights: Path = WEIGHTS) -> list[str]:

@@ -1,35 +1,47 @@
 """Measure the quality of the released weights against recordings of people.
 
-``python -m benchmarks.quality codec|recogniser|speech|hard|all --data JSONL --out results.json``
+``python -m benchmarks.quality codec|recogniser|speech|hard|all --data JSONL --out quality.json``
 
-Speakers are those of the test split, which no model was trained on. The judges (pocketsphinx, our
-CTC phone recogniser, resemblyzer, PESQ, STOI) serve neither as losses nor to pick samples. Beside
-``results.json`` lie ``results.rows`` with one JSONL per part, a line per utterance, and the
-transcripts of earlier runs, so that nothing is recognised twice.
+What is measured, and how, is that of ``parlando evaluate``: this chooses the recordings, and sets
+the figures beside what we aim at (``aims.toml``). Speakers are those of the test split, which no
+model was trained on; no judge serves as a loss or picks samples. Parts that are not measured now
+keep their figures in the file. The reports, with every sound, lie in ``--keep``; a command that was
+stopped goes on there.
 """
 
-import json
-from dataclasses import dataclass
-from importlib.metadata import version
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 
-from benchmarks.codec_table import measure_codec
-from benchmarks.hard_table import measure_hard, speak_hard
-from benchmarks.judging import Judges, Row, make_judges, write_json, write_rows
-from benchmarks.material import PROMPT_RULE, SENTENCE_RULE, Material, read_material
-from benchmarks.recogniser_table import measure_recogniser
-from benchmarks.speech_table import (
-    SHARE_OF_CHANCE,
-    Output,
-    measure_intelligibility,
-    measure_voice,
-    speak_sentences,
-)
-from parlando.evaluation.intelligibility import NORMALIZER
-from parlando.evaluation.slips import REPEAT_MARGIN_NATS, SKIP_MARGIN_NATS
+from benchmarks.results import SUMMARY_HEAD, part_of, read_json, summary_rows
+from parlando.cli.evaluate.codec import MEASURES, PROTOCOL, codec_maker, with_levels
+from parlando.cli.evaluate.running import CommonOptions, MeasureName, judges_of, run_report
+from parlando.cli.evaluate.speech import SpeechOptions, run_speech
+from parlando.contracts import ConfigError, ParlandoError
+from parlando.data.corpora import Recording as Utterance
+from parlando.data.corpora import read_jsonl
+from parlando.data.store import write_json
+from parlando.evaluation.makers import FilesMaker
+from parlando.evaluation.material import place_of, spread
+from parlando.evaluation.measure import Trial
+from parlando.evaluation.pairing import trial_id
+from parlando.evaluation.records import Report, read_report
+from parlando.evaluation.worker import Task
+
+SPEECH_MEASURES: tuple[MeasureName, ...] = ("intelligibility", "phones", "voice", "robustness")
+RECOGNISER_PROTOCOL = {
+    "name": "recogniser",
+    "title": "Phones of human recordings",
+    "source": "",
+    "description": "Every recording of valid and test with a text is judged as if a system had "
+    "spoken it: the errors are the recogniser's own, and those of speakers who say a word "
+    "otherwise than espeak-ng.",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,173 +49,188 @@ class Options:
     """What to measure, on what, and where the results go."""
 
     part: tyro.conf.Positional[Literal["codec", "recogniser", "speech", "hard", "all"]]
-    """Which table; `hard` also speaks the ordinary sentences that its detector is proved on."""
+    """Which part; ``hard`` also speaks ordinary sentences, whose recordings its detector is tried
+    on."""
     data: Path
-    """JSONL corpus with the splits `valid` and `test`."""
+    """JSONL corpus with the splits ``valid`` and ``test``."""
     out: Path
     """Results as JSON; parts that are not measured now keep their figures."""
+    keep: Path | None = None
+    """Folder of the reports; by default beside the results, with the ending ``.reports``."""
     system: str = "naturalspeech2-small"
     """Released system or folder of a checkpoint."""
     codec: str = "rvq-small"
     """Released codec or folder of a checkpoint."""
     aligner: str = "aligner-small"
-    """Released phone recogniser or folder of a checkpoint."""
-    limit: int | None = None
-    """For a quick look: at most so many clips, sentences and speakers."""
+    """Released aligner, which is the phone recogniser, or folder of a checkpoint."""
     levels: tuple[int, ...] = ()
     """Numbers of codec levels to measure; by default each."""
     steps: int | None = None
     """Steps of the sampler; by default the system's own."""
+    limit: int | None = None
+    """For a quick look: at most so many recordings, sentences and speakers."""
     seed: int = 0
-    """Of the synthesis, the prompts' order, the shuffle and the alterations."""
-    processes: int = 1
-    """How many word recognisers work side by side."""
-    keep_audio: Path | None = None
-    """Folder for the outputs and the recordings beside them."""
-    skip_margin_nats: float = SKIP_MARGIN_NATS
-    """Evidence that the detector needs to call a word skipped."""
-    repeat_margin_nats: float = REPEAT_MARGIN_NATS
-    """Evidence that the detector needs to call a word repeated."""
+    """Of the prompts' order, the synthesis, the shuffle, the alterations and the intervals."""
+    processes: int = 2
+    """Processes with one thread each; the numbers do not depend on it."""
+    device: str = "cpu"
+    """Where system and codec run."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Models:
-    """What is measured."""
+class Benchmark:
+    """The parts of the benchmark, each a report.
 
-    codec: Any
-    system: Any
+    Args:
+        options: of the command.
+    """
 
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.folder = options.keep or options.out.with_suffix(".reports")
+        self._ordinary: Report | None = None
+        self.parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "codec": self.codec,
+            "recogniser": self.recogniser,
+            "speech": self.speech,
+            "hard": self.hard,
+        }
 
-def measure(options: Options, models: Models, judges: Judges, material: Material) -> dict[str, Any]:
-    """Measure the parts that the options ask for, save rows and results, and return the results."""
-    results = _earlier(options.out) | {"protocol": protocol(options, material, judges)}
-    wanted = {"codec", "recogniser", "speech", "hard"} if options.part == "all" else {options.part}
-    if "codec" in wanted:
-        report, rows = measure_codec(
-            models.codec, material.test_clips, judges.voices, options.levels or None
+    def codec(self) -> dict[str, Any]:
+        """Code every clip of the test split, with each number of levels."""
+        options, place = self.options, self.options.codec
+        clips = spread([u for u in self.utterances if u.split == "test"], options.limit)
+        maker = codec_maker(place, options.device)
+        trials = [_trial(clip) for clip in clips]
+        levels = options.levels or range(1, _levels_of(place) + 1)
+        return part_of(
+            "codec",
+            self._report(
+                "codec",
+                [Task(trial=one, maker="it") for one in with_levels(trials, levels)],
+                maker,
+                MEASURES,
+                PROTOCOL,
+            ),
         )
-        _keep(options, results, "codec", {"name": options.codec} | report, rows)
-    if "recogniser" in wanted:
-        report, rows = measure_recogniser(material.transcribed, judges)
-        _keep(options, results, "recogniser", report, rows)
-    if wanted & {"speech", "hard"}:
-        outputs = speak_sentences(
-            models.system,
-            material,
-            seed=options.seed,
-            steps=options.steps,
-            keep_audio=options.keep_audio and options.keep_audio / "speech",
+
+    def recogniser(self) -> dict[str, Any]:
+        """Recognise every recording of valid and test that has a text."""
+        told = spread([u for u in self.utterances if u.text], self.options.limit)
+        trials = [replace(_trial(u), reference=None, labels=_groups(u), text=u.text) for u in told]
+        paths = {trial.id: u.audio_path for trial, u in zip(trials, told, strict=True)}
+        maker = FilesMaker(paths, name=Path(self.options.aligner).name)
+        tasks = [Task(trial=trial, maker="it") for trial in trials]
+        report = self._report("recogniser", tasks, maker, ("phones",), RECOGNISER_PROTOCOL)
+        return part_of("recogniser", report)
+
+    def speech(self) -> dict[str, Any]:
+        """Speak the native sentences of valid and test in the voices of test speakers."""
+        self._ordinary = self._spoken("speech", "parlando", SPEECH_MEASURES)
+        return part_of("speech", self._ordinary)
+
+    def hard(self) -> dict[str, Any]:
+        """Speak the hard sentences, and try their detector on recordings of ordinary ones."""
+        hard = self._spoken("hard", "hard-sentences", ("robustness", "phones"))
+        ordinary = self._ordinary or self._spoken("ordinary", "parlando", ("robustness",))
+        flagged = ordinary.figure("slipped_human")
+        return part_of("hard", hard, () if flagged is None else (flagged,))
+
+    @cached_property
+    def utterances(self) -> list[Utterance]:
+        """The recordings of valid and test, by their ids.
+
+        Raises:
+            ConfigError: there are none of test.
+        """
+        found = [u for u in read_jsonl(self.options.data) if u.split in ("valid", "test")]
+        if not any(u.split == "test" for u in found):
+            raise ConfigError(
+                f"{self.options.data}: no recording of split test; give a corpus that has valid "
+                "and test"
+            )
+        return sorted(found, key=lambda u: u.id)
+
+    def _spoken(self, name: str, protocol: str, measures: tuple[MeasureName, ...]) -> Report:
+        options = self.options
+        run_speech(
+            SpeechOptions(
+                out=self.folder / name,
+                protocol=protocol,
+                system=(options.system,),
+                data=("jsonl", options.data),
+                steps=options.steps,
+                measures=measures,
+                **self._common(),
+            )
         )
-        if "speech" in wanted:
-            _measure_speech(options, results, outputs, judges, material)
-        if "hard" in wanted:
-            _measure_hard(options, results, models.system, outputs, judges, material)
+        return read_report(self.folder / name)
+
+    def _report(
+        self,
+        name: str,
+        tasks: Sequence[Task],
+        maker: Any,
+        measures: Sequence[str],
+        protocol: dict[str, str],
+    ) -> Report:
+        options = CommonOptions(out=self.folder / name, **self._common())
+        run_report(
+            tasks,
+            {"it": maker},
+            measures,
+            judges_of(options),
+            options,
+            kind="codec",
+            name=maker.name,
+            protocol=protocol,
+        )
+        return read_report(self.folder / name)
+
+    def _common(self) -> dict[str, Any]:
+        names = ("limit", "seed", "processes", "aligner", "device")
+        return {name: getattr(self.options, name) for name in names}
+
+
+def _trial(utterance: Utterance) -> Trial:
+    return Trial(id=trial_id(utterance.id), text=utterance.text, reference=place_of(utterance))
+
+
+def _groups(utterance: Utterance) -> dict[str, str]:
+    return {"split": utterance.split, "corpus": f"{utterance.split} {utterance.source}"}
+
+
+def _levels_of(place: str) -> int:
+    from parlando.registry import load_codec
+
+    return int(load_codec(place).quantizer.levels)
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Measure the parts that are asked for, save them one by one, and return all results."""
+    benchmark = Benchmark(options)
+    results: dict[str, Any] = read_json(options.out, {})
+    for name in benchmark.parts if options.part == "all" else [options.part]:
+        results[name] = benchmark.parts[name]()
+        write_json(options.out, results)
     return results
 
 
-def _measure_speech(
-    options: Options,
-    results: dict[str, Any],
-    outputs: list[Output],
-    judges: Judges,
-    material: Material,
-) -> None:
-    errors, rows = measure_intelligibility(
-        outputs,
-        judges,
-        seed=options.seed,
-        processes=options.processes,
-        memory=_beside(options.out) / "transcripts.json",
-    )
-    voice, voice_rows = measure_voice(outputs, material, judges)
-    merged = [one | other for one, other in zip(rows, voice_rows, strict=True)]
-    report = {"name": options.system, "sentences": len(outputs), "errors": errors, "voice": voice}
-    _keep(options, results, "speech", report, merged)
-
-
-def _measure_hard(
-    options: Options,
-    results: dict[str, Any],
-    system: Any,
-    ordinary: list[Output],
-    judges: Judges,
-    material: Material,
-) -> None:
-    hard = speak_hard(
-        system,
-        material,
-        limit=options.limit,
-        seed=options.seed,
-        steps=options.steps,
-        keep_audio=options.keep_audio and options.keep_audio / "hard",
-    )
-    report, rows = measure_hard(
-        hard,
-        ordinary,
-        judges,
-        seed=options.seed,
-        skip_margin_nats=options.skip_margin_nats,
-        repeat_margin_nats=options.repeat_margin_nats,
-    )
-    _keep(options, results, "hard", {"name": options.system} | report, rows)
-
-
-def protocol(options: Options, material: Material, judges: Judges) -> dict[str, Any]:
-    """State what a figure means nothing without: judges, normaliser, subset and prompt rule."""
-    return {
-        "parlando": version("parlando"),
-        "word_recognizer": judges.words.name,
-        "word_normalizer": NORMALIZER,
-        "phone_recognizer": judges.phones_name,
-        "speaker_encoder": judges.voices.name,
-        "similarity": "SIM-O: cosine with the original prompt, not with its codec copy",
-        "sentences": SENTENCE_RULE,
-        "prompts": PROMPT_RULE,
-        "control": "the same outputs against the texts of other sentences",
-        "bound": f"human + {SHARE_OF_CHANCE} * (control - human)",
-        "counts": {
-            "test_clips": len(material.test_clips),
-            "sentences": len(material.sentences),
-            "speakers": len(material.speakers),
-        },
-        "limit": options.limit,
-        "steps": options.steps or "default",
-        "seed": options.seed,
-    }
-
-
-def _keep(
-    options: Options, results: dict[str, Any], part: str, report: dict[str, Any], rows: list[Row]
-) -> None:
-    results[part] = report
-    write_rows(_beside(options.out) / f"{part}.jsonl", rows)
-    write_json(options.out, results)
-
-
-def _beside(out: Path) -> Path:
-    return out.with_suffix(".rows")
-
-
-def _earlier(out: Path) -> dict[str, Any]:
-    return json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
-
-
 def main() -> None:
-    """Read the command line, measure, and print the results."""
-    import rich
-
-    from parlando import load, registry
+    """Read the command line, measure, and print the results beside the aims."""
+    from rich.console import Console
+    from rich.table import Table
 
     options = tyro.cli(Options, description=__doc__)
-    models = Models(
-        codec=registry.load_codec(options.codec) if options.part in ("codec", "all") else None,
-        system=load(options.system) if options.part in ("speech", "hard", "all") else None,
-    )
-    # The codec is judged without phones: it can be measured before there is an aligner.
-    aligner = registry.load_aligner(options.aligner) if options.part != "codec" else None
-    judges = make_judges(aligner, options.aligner)
-    results = measure(options, models, judges, read_material(options.data, options.limit))
-    rich.print_json(data=results)
+    try:
+        results = measure(options)
+    except ParlandoError as error:
+        sys.exit(f"error: {error}")
+    table = Table(*SUMMARY_HEAD)
+    for row in summary_rows(results):
+        table.add_row(*row)
+    Console().print(table)
+    for name, part in results.items():
+        print(f"{name}: {part['utterances']} utterances of {part['name']}, {part['failed']} failed")
 
 
 if __name__ == "__main__":

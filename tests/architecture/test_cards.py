@@ -12,23 +12,40 @@ from parlando.registry import RELEASES
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / cards.WEIGHTS
 RECIPES = ROOT / "recipes"
-QUALITY = {
-    "protocol": {"speaker_encoder": "resemblyzer", "counts": {"test_clips": 20}, "seed": 0},
-    "codec": {
-        "clips": 20,
-        "targets": {"bits_per_second": 9600, "pesq_wb": 2.6, "stoi": 0.93, "similarity": 0.93},
-        "table": [
-            {
-                "levels": 12,
-                "bits_per_second": 9600,
-                "pesq_wb": {"value": 3.071},
-                "stoi": {"value": 0.9401},
-                "similarity": None,
-            }
-        ],
-    },
-    "aligner": {"valid": {"phone_error_rate": 0.21234}},
+PESQ = {
+    "key": "pesq",
+    "title": "PESQ",
+    "unit": "",
+    "better": "higher",
+    "condition": {"levels": "12"},
+    "value": 3.071,
+    "low": 3.04,
+    "high": 3.1,
+    "count": 20,
+    "human": None,
+    "control": None,
+    "aim": "codec: PESQ, wideband",
+    "bound": 2.6,
+    "reached": True,
 }
+RATE = PESQ | {"key": "bit_rate", "title": "Bit rate", "unit": "kbit/s", "value": 9.6}
+PHONES = PESQ | {"key": "per", "title": "Phone error rate", "unit": "%", "value": 0.21234}
+for plain in (RATE, PHONES):
+    del plain["aim"], plain["bound"], plain["reached"]
+QUALITY = {
+    "codec": {
+        "name": "rvq-small",
+        "utterances": 20,
+        "judges": {"voice": "resemblyzer"},
+        "remarks": ["a quick look"],
+        "figures": [PESQ, RATE, PESQ | {"condition": {"levels": "8"}, "value": 2.9}],
+        "every_level_pays": {"pesq": True},
+    },
+    "recogniser": {
+        "figures": [PHONES | {"condition": {}, "low": None}],
+    },
+}
+QUALITY["codec"]["figures"][2].pop("aim")
 
 
 @pytest.mark.parametrize("name", cards.released(WEIGHTS))
@@ -73,11 +90,15 @@ def test_a_card_tells_every_figure_how_it_was_measured_and_the_licences(weights)
         (folder / f"{name}.json").write_text(json.dumps(content))
     text = cards.card_text("rvq-small", weights, RECIPES)
     for line in (
-        "| codec, 9.6 kbit/s: PESQ, wideband | 3.07 | ≥ 2.6 |",
-        "| 12 | 9.6 | 3.071 | 0.940 | – |",
-        "| aligner valid phone_error_rate | 0.2123 |",
-        "- speaker encoder: resemblyzer",
-        "- counts test clips: 20",
+        "| codec: PESQ, wideband | 3.07 (3.04 to 3.10) | – | – | ≥ 2.6 | yes |",
+        "| levels | PESQ | Bit rate (kbit/s) |",
+        "| 12 | 3.07 | 9.60 |",
+        "| 8 | 2.90 | – |",
+        "Better with every further level: pesq yes.",
+        "| Phone error rate | 21.2% | – | – |  |  |",
+        "- utterances: 20",
+        "- judges voice: resemblyzer",
+        "- remarks: a quick look",
         "| codec-small-3-decoder | 6,096 | 31 |",
         "| step | pesq | stoi |",
         "| 0 | 0 | – |",

@@ -1,5 +1,6 @@
 """The README says what is so."""
 
+import json
 import re
 from pathlib import Path
 
@@ -16,16 +17,20 @@ def test_table_is_that_of_the_measurements():
     assert readme.filled(README, readme.table(ROOT / readme.WEIGHTS)) == README
 
 
-def test_table_tells_what_was_measured_and_nothing_else(tmp_path):
-    (tmp_path / "codec").mkdir()
-    (tmp_path / "codec" / "quality.json").write_text(
-        '{"codec": {"targets": {"bits_per_second": 9600, "pesq_wb": 2.6, "stoi": 0.93, '
-        '"similarity": 0.93}, "table": [{"bits_per_second": 8000, "pesq_wb": {"value": 2.5}, '
-        '"stoi": {"value": 0.931}, "similarity": null}, {"bits_per_second": 12000}]}}'
+def test_table_tells_what_has_an_aim_and_nothing_else(tmp_path):
+    entry = {"value": 0.776, "unit": "%", "better": "lower", "human": 0.431, "control": 1.2313}
+    aim = {"aim": "speech: errors in words", "bound": 0.7509, "reached": False}
+    (tmp_path / "voice").mkdir()
+    (tmp_path / "voice" / "quality.json").write_text(
+        json.dumps({"speech": {"figures": [entry | aim, entry]}})
+    )
+    memory = {"value": 428.28, "unit": "MB", "better": "lower", "human": None, "control": None}
+    (tmp_path / "voice" / "speed.json").write_text(
+        json.dumps({"speed": {"figures": [memory | {"aim": "peak memory", "bound": 1200.0}]}})
     )
     assert readme.table(tmp_path).splitlines()[2:] == [
-        "| codec, 8.0 kbit/s: PESQ, wideband | 2.5 | ≥ 2.6 |",
-        "| codec, 8.0 kbit/s: STOI | 0.931 | ≥ 0.93 |",
+        "| speech: errors in words | 77.6% (people 43.1%, chance 123%) | ≤ 75.1% |",
+        "| peak memory | 428 MB | ≤ 1,200 MB |",
     ]
 
 

@@ -73,8 +73,8 @@ def run_codec(options: CodecOptions) -> int:
         remarks += check_rates(list(outputs.values()))
         maker: Maker = FilesMaker(outputs, name=options.wavs.name)
     else:
-        maker = _codec(str(options.codec), options.device)
-        trials = _with_levels(trials, dict.fromkeys(options.levels))
+        maker = codec_maker(str(options.codec), options.device)
+        trials = with_levels(trials, dict.fromkeys(options.levels))
     return run_report(
         [Task(trial=trial, maker="codec") for trial in trials],
         {"codec": maker},
@@ -89,7 +89,8 @@ def run_codec(options: CodecOptions) -> int:
     )
 
 
-def _codec(place: str, device: str) -> CodecMaker:
+def codec_maker(place: str, device: str) -> CodecMaker:
+    """Return what lets a released or trained codec code recordings."""
     from parlando.registry import load_codec, release_folder
 
     folder = release_folder(place, "codec")
@@ -97,7 +98,7 @@ def _codec(place: str, device: str) -> CodecMaker:
     return CodecMaker(load, name=Path(place).name, fingerprint=digest_folder(folder))
 
 
-def _with_levels(trials: Sequence[Trial], levels: Sequence[int] | dict[int, None]) -> list[Trial]:
+def with_levels(trials: Sequence[Trial], levels: Sequence[int] | dict[int, None]) -> list[Trial]:
     """Repeat every trial for each number of levels."""
     if not levels:
         return list(trials)
