@@ -2,7 +2,7 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from parlando.contracts import ConfigError
 
@@ -52,6 +52,34 @@ def load_pretrained(place: str | Path, *classes: str) -> tuple[Any, ...]:
             ) from error
         loaded.append(found.eval() if hasattr(found, "eval") else found)
     return tuple(loaded)
+
+
+class Pretrained:
+    """Weights of ``transformers`` that are loaded once, at the first use, in every process.
+
+    Args:
+        place: folder of weights and processor, or a name on the hub.
+    """
+
+    classes: ClassVar[tuple[str, ...]]
+    """Of the network and of its processor."""
+
+    def __init__(self, place: str | Path) -> None:
+        self._place = place
+        self._parts: tuple[Any, ...] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_parts": None}
+
+    def check(self) -> None:
+        """Raise ``ConfigError`` if the package or the weights are not there."""
+        load_pretrained(self._place, *self.classes)
+
+    def loaded(self) -> tuple[Any, ...]:
+        """Return network and processor."""
+        if self._parts is None:
+            self._parts = load_pretrained(self._place, *self.classes)
+        return self._parts
 
 
 def place_name(place: str | Path) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from parlando.audio.waveform import resample
 from parlando.contracts import ConfigError, TextError
-from parlando.evaluation.pretrained import load_pretrained, place_name, require
+from parlando.evaluation.pretrained import Pretrained, place_name, require
 from parlando.text.normalize import normalize
 
 RATE_HZ = 16_000
@@ -78,7 +78,7 @@ class PocketsphinxRecognizer:
         return best.hypstr if best is not None else ""
 
 
-class HubertRecognizer:
+class HubertRecognizer(Pretrained):
     """HuBERT with a CTC head, decoded greedily and without a language model.
 
     Source: Hsu et al., 2021; NaturalSpeech 2, 4.3 and NaturalSpeech 3, 4.1 measure with its large
@@ -88,25 +88,17 @@ class HubertRecognizer:
         model: folder of weights and processor, or a name on the hub.
     """
 
+    classes = ("HubertForCTC", "Wav2Vec2Processor")
+
     def __init__(self, model: str | Path = HUBERT) -> None:
         self.name = f"HuBERT CTC {place_name(model)}"
-        self._model = model
-        self._loaded: tuple[Any, ...] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_loaded": None}
-
-    def check(self) -> None:
-        """Raise ``ConfigError`` if the package or the weights are not there."""
-        self._load()
+        super().__init__(model)
 
     def transcribe(self, samples: np.ndarray, rate_hz: int) -> str:
         """Return the words in ``(S,)`` float samples, lower case."""
         import torch
 
-        if self._loaded is None:
-            self._loaded = self._load()
-        network, processor = self._loaded
+        network, processor = self.loaded()
         heard = []
         for piece in quiet_pieces(resample(samples, rate_hz, RATE_HZ)):
             inputs = processor(padded(piece), sampling_rate=RATE_HZ, return_tensors="pt")
@@ -115,11 +107,8 @@ class HubertRecognizer:
             heard.append(processor.batch_decode(classes)[0])
         return " ".join(" ".join(heard).lower().split())
 
-    def _load(self) -> tuple[Any, ...]:
-        return load_pretrained(self._model, "HubertForCTC", "Wav2Vec2Processor")
 
-
-class WhisperRecognizer:
+class WhisperRecognizer(Pretrained):
     """Whisper, decoded greedily in English; what it writes as figures is written out.
 
     Source: Radford et al., 2022. It has a language model inside, which mends what was said badly.
@@ -128,25 +117,17 @@ class WhisperRecognizer:
         model: folder of weights and processor, or a name on the hub.
     """
 
+    classes = ("WhisperForConditionalGeneration", "WhisperProcessor")
+
     def __init__(self, model: str | Path = WHISPER) -> None:
         self.name = f"Whisper {place_name(model)}"
-        self._model = model
-        self._loaded: tuple[Any, ...] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_loaded": None}
-
-    def check(self) -> None:
-        """Raise ``ConfigError`` if the package or the weights are not there."""
-        self._load()
+        super().__init__(model)
 
     def transcribe(self, samples: np.ndarray, rate_hz: int) -> str:
         """Return the words in ``(S,)`` float samples, as :func:`normalize` spells them."""
         import torch
 
-        if self._loaded is None:
-            self._loaded = self._load()
-        network, processor = self._loaded
+        network, processor = self.loaded()
         # English-only models refuse to be told the language.
         many = getattr(network.generation_config, "is_multilingual", False)
         told = {"language": "en", "task": "transcribe"} if many else {}
@@ -165,9 +146,6 @@ class WhisperRecognizer:
             return normalize(" ".join(heard))
         except TextError:  # signs only, or nothing
             return ""
-
-    def _load(self) -> tuple[Any, ...]:
-        return load_pretrained(self._model, "WhisperForConditionalGeneration", "WhisperProcessor")
 
 
 RECOGNIZERS: dict[str, Callable[..., Recognizer]] = {

@@ -6,6 +6,7 @@ Layout of the folder::
     audio/ID.output.wav            what was judged; also ID.reference.wav and ID.prompt.wav, where
                                    the trial has them: 16 kHz, exactly what the measures heard
     index.html, report.md          pages that ``parlando.reporting`` draws from these
+    rows/, cost/                   judgements and costs, kept for a run that goes on; not read here
 """
 
 import json

@@ -13,7 +13,7 @@ import numpy as np
 
 from parlando.audio.waveform import resample, speech_bounds
 from parlando.contracts import AudioError, ConfigError
-from parlando.evaluation.pretrained import load_pretrained, place_name, require
+from parlando.evaluation.pretrained import Pretrained, place_name, require
 
 RATE_HZ = 16_000
 WAVLM = "microsoft/wavlm-base-plus-sv"
@@ -78,7 +78,7 @@ class ResemblyzerEncoder:
             return require("resemblyzer", "evaluate")
 
 
-class WavLMEncoder:
+class WavLMEncoder(Pretrained):
     """WavLM with an x-vector head.
 
     Source: Chen et al., 2022. Silence around the speech is cut away, since the head takes the mean
@@ -88,17 +88,11 @@ class WavLMEncoder:
         model: folder of weights and processor, or a name on the hub.
     """
 
+    classes = ("WavLMForXVector", "Wav2Vec2FeatureExtractor")
+
     def __init__(self, model: str | Path = WAVLM) -> None:
         self.name = f"WavLM x-vector {place_name(model)}"
-        self._model = model
-        self._loaded: tuple[Any, ...] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_loaded": None}
-
-    def check(self) -> None:
-        """Raise ``ConfigError`` if the package or the weights are not there."""
-        self._load()
+        super().__init__(model)
 
     def embed(self, samples: np.ndarray, rate_hz: int) -> np.ndarray:
         """Map ``(S,)`` float samples to a unit vector ``(D,)``.
@@ -108,9 +102,7 @@ class WavLMEncoder:
         """
         import torch
 
-        if self._loaded is None:
-            self._loaded = self._load()
-        network, processor = self._loaded
+        network, processor = self.loaded()
         samples = resample(samples, rate_hz, RATE_HZ)
         start, stop = speech_bounds(samples, RATE_HZ)
         if stop - start < RATE_HZ // 4:
@@ -119,9 +111,6 @@ class WavLMEncoder:
         with torch.inference_mode():
             vector = network(**inputs).embeddings[0].double().numpy()
         return vector / max(float(np.linalg.norm(vector)), 1e-12)
-
-    def _load(self) -> tuple[Any, ...]:
-        return load_pretrained(self._model, "WavLMForXVector", "Wav2Vec2FeatureExtractor")
 
 
 ENCODERS: dict[str, Callable[..., SpeakerEncoder]] = {
