@@ -131,7 +131,7 @@ def test_hubert_merges_repeats_drops_blanks_and_parts_words(hubert_folder, monke
         assert inputs["input_values"].std() == pytest.approx(1.0, abs=1e-3)
         return type("Output", (), {"logits": logits.float()})
 
-    monkeypatch.setattr(recognizer, "_loaded", (answer, recognizer._loaded[1]))
+    monkeypatch.setattr(recognizer, "_parts", (answer, recognizer._parts[1]))
     # Two seconds at 8 kHz are two seconds at 16 kHz.
     assert recognizer.transcribe(babble(0)[::2], 8_000) == "the trees"
 
@@ -148,7 +148,7 @@ def test_whisper_hears_the_same_twice_and_after_a_journey(whisper_folder):
 def test_whisper_writes_figures_out_and_hears_all_pieces_of_long_sound(whisper_folder, monkeypatch):
     recognizer = WhisperRecognizer(whisper_folder)
     recognizer.transcribe(babble(0, 0.2), 16_000)
-    network, _ = recognizer._loaded
+    network, _ = recognizer._parts
     lengths = []
 
     def generate(input_features, **options):
