@@ -112,9 +112,6 @@ def _measured(folder: Path) -> Iterator[str]:
         yield _table(SUMMARY_HEAD, rows)
     for part in quality.values():
         yield from _by_condition(part["figures"])
-        if pays := part.get("every_level_pays"):
-            said = ", ".join(f"{key} {'yes' if better else 'no'}" for key, better in pays.items())
-            yield f"Better with every further level: {said}."
     for name, part in (quality | speed).items():
         yield f"How `{name}` was measured:"
         kept = {key: value for key, value in part.items() if key not in _TABLED}

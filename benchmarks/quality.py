@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import tyro
 
-from benchmarks.results import SUMMARY_HEAD, part_of, read_json, summary_rows
+from benchmarks.results import part_of, print_summary, read_json
 from parlando.cli.evaluate.codec import MEASURES, PROTOCOL, codec_maker, with_levels
 from parlando.cli.evaluate.running import CommonOptions, MeasureName, judges_of, run_report
 from parlando.cli.evaluate.speech import SpeechOptions, run_speech
@@ -217,18 +217,12 @@ def measure(options: Options) -> dict[str, Any]:
 
 def main() -> None:
     """Read the command line, measure, and print the results beside the aims."""
-    from rich.console import Console
-    from rich.table import Table
-
     options = tyro.cli(Options, description=__doc__)
     try:
         results = measure(options)
     except ParlandoError as error:
         sys.exit(f"error: {error}")
-    table = Table(*SUMMARY_HEAD)
-    for row in summary_rows(results):
-        table.add_row(*row)
-    Console().print(table)
+    print_summary(results)
     for name, part in results.items():
         print(f"{name}: {part['utterances']} utterances of {part['name']}, {part['failed']} failed")
 

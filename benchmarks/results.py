@@ -7,6 +7,7 @@ also ``aim`` (its title), ``bound`` and ``reached``.
 """
 
 import json
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from parlando.evaluation.intelligibility import allowed_error
 from parlando.evaluation.measure import Figure
 from parlando.evaluation.records import Report
 from parlando.recipes import from_mapping
@@ -43,7 +43,7 @@ class Aim:
         if self.chance_share is not None:
             if human is None or control is None:
                 return None
-            return allowed_error(human, control, self.chance_share)
+            return human + self.chance_share * (control - human)
         if self.people_share is not None:
             return None if human is None else self.people_share * human
         return self.least if self.most is None else self.most
@@ -78,12 +78,20 @@ def part_of(part: str, report: Report, further: Sequence[Figure] = ()) -> dict[s
         "utterances": len({row.trial.reference or row.trial.id for row in report.rows}),
         "failed": len(report.failed),
         "judges": dict(report.judges),
-        "remarks": list(report.remarks),
+        "remarks": [*report.remarks, *_failures(report)],
         "figures": entries(part, figures),
     }
     if part == "codec":
         content["every_level_pays"] = every_level_pays(figures, read_aims(part))
     return content
+
+
+def _failures(report: Report) -> Iterator[str]:
+    if report.failed:
+        yield (
+            f"{len(report.failed)} of {len(report.rows)} outputs failed in part or whole: figures "
+            "are those of the others"
+        )
 
 
 def entries(part: str, figures: Sequence[Figure]) -> list[dict[str, Any]]:
@@ -210,10 +218,26 @@ SUMMARY_HEAD = ("figure", "measured", "people", "chance", "aim", "reached")
 
 def summary_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Yield a line for each entry that has an aim, or holds for all utterances."""
-    for entry in entries_in(results):
-        if "aim" not in entry and entry["condition"]:
-            continue
-        beside = (number(entry[who], entry["unit"]) for who in ("human", "control"))
-        reached = {True: "yes", False: "no", None: ""}[entry.get("reached")]
-        title = entry.get("aim", entry["title"])
-        yield title, measured(entry), *beside, aimed_at(entry), reached
+    for part in results.values():
+        shown = [e for e in part["figures"] if "aim" in e or not e["condition"]]
+        for entry in sorted(shown, key=lambda e: "aim" not in e):
+            beside = (number(entry[who], entry["unit"]) for who in ("human", "control"))
+            title, reached = entry.get("aim", entry["title"]), _answer(entry.get("reached"))
+            yield title, measured(entry), *beside, aimed_at(entry), reached
+        for key, pays in part.get("every_level_pays", {}).items():
+            yield f"{key}: better with every further level", "", "", "", "", _answer(pays)
+
+
+def _answer(reached: bool | None) -> str:
+    return {True: "yes", False: "no", None: ""}[reached]
+
+
+def print_summary(results: Mapping[str, Any]) -> None:
+    """Print the figures as a table, on wide lines where no terminal limits them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*SUMMARY_HEAD)
+    for row in summary_rows(results):
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)

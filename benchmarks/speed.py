@@ -19,7 +19,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks.results import SUMMARY_HEAD, entries, summary_rows
+from benchmarks.results import entries, print_summary
 from parlando.data.store import write_json
 from parlando.evaluation.cost import Request, measure_cost
 from parlando.evaluation.measure import RATE_HZ, Figure, Quantity
@@ -87,16 +87,10 @@ def measure(options: Options) -> dict[str, Any]:
 
 def main() -> None:
     """Read the command line, measure, save and print."""
-    from rich.console import Console
-    from rich.table import Table
-
     options = tyro.cli(Options, description=__doc__)
     results = {"speed": measure(options)}
     write_json(options.out, results)
-    table = Table(*SUMMARY_HEAD)
-    for row in summary_rows(results):
-        table.add_row(*row)
-    Console().print(table)
+    print_summary(results)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def test_a_card_tells_every_figure_how_it_was_measured_and_the_licences(weights)
         "| levels | PESQ | Bit rate (kbit/s) |",
         "| 12 | 3.07 | 9.60 |",
         "| 8 | 2.90 | – |",
-        "Better with every further level: pesq yes.",
+        "| pesq: better with every further level |  |  |  |  | yes |",
         "| Phone error rate | 21.2% | – | – |  |  |",
         "- utterances: 20",
         "- judges voice: resemblyzer",

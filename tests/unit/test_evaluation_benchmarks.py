@@ -108,7 +108,8 @@ def test_a_part_tells_how_it_was_measured(tmp_path):
     part = results.part_of("speech", report(rows, tmp_path, remarks=("a remark",)))
     assert (part["utterances"], part["failed"]) == (4, 1)
     assert part["judges"]["voice"] == "resemblyzer 0.1 (GE2E)"
-    assert part["remarks"] == ["a remark"]
+    assert part["remarks"][0] == "a remark"
+    assert part["remarks"][1].startswith("1 of 4 outputs failed")
     assert {entry["key"] for entry in part["figures"]} == {"wer"}
     assert part["figures"][0]["human"] == 0.05
     assert json.loads(json.dumps(part)) == part
@@ -152,15 +153,16 @@ def corpus(tmp_path_factory):
     return data
 
 
-def test_recogniser_and_codec_go_from_a_corpus_to_results_that_keep_each_other(corpus, tmp_path):
+def test_recogniser_and_codec_go_from_a_corpus_to_results_that_keep_each_other(
+    corpus, tmp_path, capsys
+):
     out = tmp_path / "quality.json"
     options = quality.Options(part="recogniser", data=corpus, out=out, processes=1)
     first = quality.measure(options)
     by_group = {tuple(e["condition"].values()): e for e in first["recogniser"]["figures"]}
     assert by_group[("test corpus",)]["count"] == by_group[("valid",)]["count"] == 1
-    assert (
-        first["recogniser"]["utterances"] == 2
-    )  # training speech and what has no text is left out
+    # Training speech and what has no text is left out.
+    assert first["recogniser"]["utterances"] == 2
     again = quality.measure(replace(options, part="codec", levels=(1, 2)))
     assert again == json.loads(out.read_text())
     assert again["recogniser"] == first["recogniser"]
@@ -168,7 +170,13 @@ def test_recogniser_and_codec_go_from_a_corpus_to_results_that_keep_each_other(c
     (aimed,) = (e for e in again["codec"]["figures"] if e.get("aim", "").endswith("STOI"))
     assert aimed["condition"] == {"levels": "2"}
     assert (tmp_path / "quality.reports" / "codec" / "index.html").is_file()
-    assert len(list(results.summary_rows(again))) >= 4
+    lines = list(results.summary_rows(again))
+    assert [line[0] for line in lines if line[4]] == [
+        aim.title for aim in results.read_aims("codec").values()
+    ]
+    assert lines[-1][0] == "sim_o: better with every further level"
+    results.print_summary(again)
+    assert "codec, at most 9.6 kbit/s: PESQ, wideband" in capsys.readouterr().out
 
 
 def test_a_corpus_without_test_speakers_is_refused(corpus, tmp_path):
