@@ -116,7 +116,11 @@ def test_papers_stand_beside_ours_and_say_what_is_not_comparable(tmp_path):
     assert texts == [
         ["Ground truth", "1.94", "–"],
         ["YourTTS", "7.1", "−0.5"],
-        ["naturalspeech2-small", "10.00", "0.500"],
+        ["naturalspeech2-small, all samples", "10.00", "0.500"],
+        # A paper has a line for each length of the prompt, and so have we.
+        ["naturalspeech2-small, prompt seconds 3", "10.00", "0.500"],
+        ["naturalspeech2-small, prompt seconds 5", "10.00", "0.500"],
+        ["naturalspeech2-small, prompt seconds 10", "10.00", "0.500"],
     ]
     assert beside.notes == (
         "The paper: LibriSpeech test-clean.",

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 import soundfile
@@ -193,6 +194,27 @@ def test_numeric_conditions_are_plotted_in_their_order(rows, tmp_path):
     plots = [a["aria-label"] for a in parsed.all("svg") if a["class"] == "plot"]
     assert "Word error rate (%) ↓ against prompt seconds" in plots
     assert "Spread of SIM-O ↑" in plots
+
+
+def ticks_of(xs):
+    points = [pictures.Point(x=x, y=1.0 + x, low=None, high=None) for x in xs]
+    drawn = pictures.line_plot(points, label="y against x")
+    found = re.findall(r'class="tick" x="([\d.]+)" y="150">', drawn)
+    return [float(place) for place in found]
+
+
+def test_conditions_over_decades_are_told_apart():
+    steps = ticks_of([2.0, 4.0, 8.0, 16.0, 32.0, 150.0])
+    assert min(second - first for first, second in pairwise(steps)) > 20.0
+    seconds = ticks_of([3.0, 5.0, 9.0])
+    assert seconds[2] - seconds[1] == pytest.approx(2.0 * (seconds[1] - seconds[0]), abs=0.2)
+
+
+def test_nothing_is_best_where_all_are_alike(rows, tmp_path):
+    alike = [dataclasses.replace(each, values={"sim_o": (0.5, 1.0)}) for each in rows]
+    made = report(alike, tmp_path)
+    table = document.condition_table(made, "prompt_seconds", ["3", "5", "10"])
+    assert not any(cell.strong for cells in table.rows for cell in cells)
 
 
 def test_controls_have_names(rows, tmp_path):

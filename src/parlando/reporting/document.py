@@ -226,7 +226,7 @@ def about(report: Report) -> list[tuple[str, str]]:
     lines.append(("Made", report.created))
     if report.cost:
         spent = ", ".join(f"{words(name)} {spent:.0f} s" for name, spent in report.cost.items())
-        lines.append(("Time spent", spent))
+        lines.append(("Processor time", spent))
     if report.command:
         lines.append(("Command", report.command))
     return lines
@@ -265,7 +265,7 @@ def _number(text: str) -> float | None:
 
 
 def _best(figures: Sequence[Figure], quantity: Quantity) -> Figure | None:
-    if quantity.better is None or len(figures) < 2:
+    if quantity.better is None or len({figure.value for figure in figures}) < 2:
         return None
     choose = min if quantity.better == "lower" else max
     return choose(figures, key=lambda figure: figure.value)

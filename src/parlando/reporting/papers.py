@@ -1,9 +1,10 @@
 """What papers print, beside what was measured here, and whether the two may be compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parlando.evaluation.measure import Figure
 from parlando.evaluation.records import Report
 from parlando.reporting import document
 from parlando.reporting.document import MISSING, Cell, Table
@@ -17,7 +18,7 @@ class Beside:
     """A table of a paper with our line in it."""
 
     table: Table
-    """Systems by quantities, ours in the last row."""
+    """Systems by quantities, ours in the last rows."""
     notes: tuple[str, ...]
     """On what the paper measured, what may be compared, and what differs."""
 
@@ -53,7 +54,7 @@ def _beside(report: Report, caption: str, entries: Sequence[Mapping[str, Any]]) 
     ]
     columns = ("System", *heads)
     return Beside(
-        table=Table(caption=caption, columns=columns, rows=(*rows, _ours(report, keys))),
+        table=Table(caption=caption, columns=columns, rows=(*rows, *_ours(report, keys))),
         notes=(
             *dict.fromkeys(f"The paper: {entry['protocol']}." for entry in entries),
             *(_note(known[key].title, first_of[key]) for key in keys),
@@ -61,18 +62,26 @@ def _beside(report: Report, caption: str, entries: Sequence[Mapping[str, Any]]) 
     )
 
 
-def _ours(report: Report, keys: Sequence[str]) -> tuple[Cell, ...]:
-    cells = [Cell(text=report.name, detail="measured here", strong=True)]
-    for key in keys:
-        figure = report.figure(key)
-        if figure is None:
-            cells.append(Cell(text=MISSING))
+def _ours(report: Report, keys: Sequence[str]) -> Iterator[tuple[Cell, ...]]:
+    """Give our line over all samples, and one for each condition, of which papers have lines."""
+    conditions: list[dict[str, str]] = [{}]
+    for name, values in document.conditions(report).items():
+        conditions += [{name: value} for value in values]
+    for condition in conditions:
+        figures = [report.figure(key, condition) for key in keys]
+        if not any(figures):
             continue
-        value, interval = document.with_interval(
-            figure.value, figure.low, figure.high, figure.quantity
-        )
-        cells.append(Cell(text=value, detail=interval, strong=True))
-    return tuple(cells)
+        under = ", ".join(f"{document.words(name)} {value}" for name, value in condition.items())
+        whose = under or ("all samples" if len(conditions) > 1 else "")
+        name = f"{report.name}, {whose}" if whose else report.name
+        yield (Cell(text=name, detail="measured here", strong=True), *map(_value, figures))
+
+
+def _value(figure: Figure | None) -> Cell:
+    if figure is None:
+        return Cell(text=MISSING)
+    value, interval = document.with_interval(figure.value, figure.low, figure.high, figure.quantity)
+    return Cell(text=value, detail=interval, strong=True)
 
 
 def _printed(value: float | None) -> str:

@@ -106,6 +106,9 @@ def difference_bar(value: float, low: float, high: float, kind: str) -> str:
     return _svg(160, 22, "the difference and its interval about zero", parts, "bar")
 
 
+_DECADE = 10.0
+
+
 def line_plot(
     points: Sequence[Point],
     *,
@@ -114,6 +117,8 @@ def line_plot(
     control: float | None = None,
 ) -> str:
     """Draw a figure against a numeric condition, with the band of its interval.
+
+    Choice: conditions that span a factor of :data:`_DECADE` lie on a logarithmic axis.
 
     Args:
         points: one or more.
@@ -133,7 +138,9 @@ def line_plot(
         if level is not None and low - near <= level <= high + near
     }
     low, high = min([low, *drawn.values()]), max([high, *drawn.values()])
-    x = _Axis([point.x for point in points], 46, 290)
+    wide = points[0].x > 0.0 and points[-1].x >= _DECADE * points[0].x
+    along = _Axis([math.log(p.x) if wide else p.x for p in points], 46, 290)
+    x = {point.x: along(math.log(point.x) if wide else point.x) for point in points}
     y = _Axis([low, high], 132, 12)
     parts = _grid(_ticks(low, high), y)
     parts += [
@@ -142,21 +149,21 @@ def line_plot(
     ]
     band = [point for point in points if point.low is not None and point.high is not None]
     if band:
-        top = [f"{x(p.x)},{y(p.high or 0.0)}" for p in band]
-        bottom = [f"{x(p.x)},{y(p.low or 0.0)}" for p in reversed(band)]
+        top = [f"{x[p.x]},{y(p.high or 0.0)}" for p in band]
+        bottom = [f"{x[p.x]},{y(p.low or 0.0)}" for p in reversed(band)]
         parts.append(f'<polygon class="band" points="{" ".join(top + bottom)}"/>')
         parts += [
-            f'<line class="whisker" x1="{x(p.x)}" x2="{x(p.x)}" '
+            f'<line class="whisker" x1="{x[p.x]}" x2="{x[p.x]}" '
             f'y1="{y(p.low or 0.0)}" y2="{y(p.high or 0.0)}"/>'
             for p in band
         ]
-    line = " ".join(f"{x(p.x)},{y(p.y)}" for p in points)
+    line = " ".join(f"{x[p.x]},{y(p.y)}" for p in points)
     parts.append(f'<polyline class="line" points="{line}"/>')
     for point in points:
         title = f"<title>{point.x:g}: {_short(point.y)}</title>"
-        parts.append(f'<circle class="value" cx="{x(point.x)}" cy="{y(point.y)}" r="3.5">{title}')
+        parts.append(f'<circle class="value" cx="{x[point.x]}" cy="{y(point.y)}" r="3.5">{title}')
         parts.append("</circle>")
-        parts.append(f'<text class="tick" x="{x(point.x)}" y="150">{point.x:g}</text>')
+        parts.append(f'<text class="tick" x="{x[point.x]}" y="150">{point.x:g}</text>')
     return _svg(300, 158, label, parts, "plot")
 
 
