@@ -9,7 +9,7 @@ import pytest
 from parlando.contracts import AudioError
 from parlando.evaluation.codec_use import CodecUse
 from parlando.evaluation.measure import Row, Sample, Trial, figures_of
-from parlando.evaluation.reconstruction import codebook_perplexity
+from parlando.evaluation.reconstruction import perplexity
 
 
 def sample(codes, name: str = "one", **details) -> Sample:
@@ -45,7 +45,8 @@ def test_codebooks_are_pooled_over_rows() -> None:
         (figure.quantity.key, figure.condition.get("level")): figure
         for figure in CodecUse().conclude(rows)
     }
-    expected = codebook_perplexity(stacks)
+    levels = np.concatenate(stacks, axis=1)
+    expected = [perplexity(np.unique(level, return_counts=True)[1]) for level in levels]
     assert found["codebook_perplexity", "1"].value == pytest.approx(expected[0])
     assert found["codebook_perplexity", "2"].value == pytest.approx(expected[1])
     assert found["codebook_perplexity", None].value == pytest.approx(np.mean(expected))

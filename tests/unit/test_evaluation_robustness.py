@@ -8,12 +8,10 @@ import torch
 from parlando.contracts import TextError
 from parlando.evaluation.measure import Sample, Trial
 from parlando.evaluation.robustness import (
-    Proof,
     Robustness,
     alter,
     draw_alteration,
     found_in,
-    prove,
 )
 from parlando.evaluation.slips import (
     Slip,
@@ -60,8 +58,15 @@ def tape(words, frames_per_phone=6):
     return spoken_words(samples, symbols, durations, HOP)
 
 
-def plain(cases):
-    return [(case.samples, case.words) for case in cases]
+def hits_and_false_alarms(detect, cases, seed=0):
+    """Cut or double one word of each case; the share found, and the share of the whole flagged."""
+    generator = np.random.default_rng(seed)
+    hits = []
+    for number, case in enumerate(cases):
+        kind = "repeat" if number % 2 else "skip"
+        word = int(generator.choice([i for i, phones in enumerate(case.words) if len(phones) > 2]))
+        hits.append(found_in(detect(alter(case, word, kind), case.words), case.words, word, kind))
+    return np.mean(hits), np.mean([bool(detect(case.samples, case.words)) for case in cases])
 
 
 def recognise(samples):
@@ -152,8 +157,9 @@ def test_the_detector_proves_itself_under_a_noisy_phone_string(error_rate):
         score = channel_scorer(heard, error_rate=error_rate)
         return find_slips(words, score, insertion_margin_nats=5.0, repeat_phone_nats=0.0)
 
-    proof = prove(detect, cases, plain(cases), minimum_phones=3)
-    assert proof.holds(), proof
+    hits, false_alarms = hits_and_false_alarms(detect, cases)
+    assert hits >= 0.9
+    assert false_alarms <= 0.05
 
 
 def test_the_detector_proves_itself_under_unsure_posteriors():
@@ -163,25 +169,9 @@ def test_the_detector_proves_itself_under_unsure_posteriors():
     def detect(samples, words):
         return find_slips(words, ctc_scorer(posteriors(samples, generator), PHONE_CLASSES))
 
-    proof = prove(detect, cases, plain(cases))
-    assert proof.holds(), proof
-
-
-def test_a_blind_or_a_nervous_detector_does_not_pass():
-    generator = np.random.default_rng(2)
-    cases = [tape(sentence(generator)) for _ in range(10)]
-    blind = prove(lambda samples, words: [], cases, plain(cases))
-    assert (blind.found, blind.hit_rate, blind.holds()) == (0, 0.0, False)
-    assert len(blind.missed) == 10
-
-    def nervous(samples, words):
-        return find_slips(words, channel_scorer([]))
-
-    assert prove(nervous, cases, plain(cases)).false_alarm_rate == 1.0
-    with pytest.raises(ValueError, match="need both"):
-        prove(nervous, cases, [])
-    assert Proof(altered=50, found=45, untouched=40, flagged=2).holds()
-    assert not Proof(altered=50, found=44, untouched=40, flagged=2).holds()
+    hits, false_alarms = hits_and_false_alarms(detect, cases)
+    assert hits >= 0.9
+    assert false_alarms <= 0.05
 
 
 def test_ctc_scores_agree_with_enumeration():

@@ -18,7 +18,7 @@ from parlando.cli.evaluate.listen import (
     run_listen_results,
 )
 from parlando.contracts import ConfigError
-from parlando.evaluation.intervals import mean_interval
+from parlando.evaluation.intervals import ratio_interval
 from parlando.reporting.listening.crossed import crossed_mean, krippendorff_alpha
 from parlando.reporting.listening.design import design_test, low_anchor, with_beeps
 from parlando.reporting.listening.results import read_key, read_results
@@ -197,7 +197,8 @@ def test_intervals_cover_the_true_mean_as_often_as_they_say():
         scores = _simulated(random, 16, 16, 0.5, 0.5, 0.7)
         mean = crossed_mean(scores, resamples=300, seed=seed)
         hits += mean.low <= 0.5 <= mean.high
-        plain = mean_interval(scores.ravel().tolist(), resamples=300, seed=seed)
+        each = scores.ravel().tolist()
+        plain = ratio_interval(each, [1.0] * len(each), resamples=300, seed=seed)
         narrow += plain.low <= 0.5 <= plain.high
     assert 0.91 <= hits / 300 <= 0.985
     # Drawing ratings as if they were strangers misses far too often: why raters are drawn whole.

@@ -14,7 +14,6 @@ import numpy as np
 
 from parlando.audio.waveform import resample
 from parlando.contracts import TextError
-from parlando.evaluation.intervals import Interval, ratio_interval
 from parlando.evaluation.measure import (
     RATE_HZ,
     Figure,
@@ -122,11 +121,6 @@ def _all_lost(length: int) -> ErrorCount:
     return ErrorCount(reference_length=length, substitutions=0, deletions=length, insertions=0)
 
 
-def word_errors(reference: str, hypothesis: str) -> ErrorCount:
-    """Count word errors between two texts, both through :func:`scoring_words`."""
-    return token_errors(scoring_words(reference), scoring_words(hypothesis))
-
-
 def character_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCount:
     """Count the character errors between two lists of words.
 
@@ -152,16 +146,6 @@ def character_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> Err
 def phone_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCount:
     """Count phone errors; both sides are base phones without stress, pauses or punctuation."""
     return token_errors(reference, hypothesis)
-
-
-def corpus_error(counts: Sequence[ErrorCount], *, seed: int = 0) -> Interval:
-    """Compute the error rate of a corpus: all edits over all reference tokens, with its interval.
-
-    Long sentences weigh more than short ones; the mean of per-sentence rates is another figure.
-    """
-    return ratio_interval(
-        [count.edits for count in counts], [count.reference_length for count in counts], seed=seed
-    )
 
 
 def shuffled(texts: Sequence[str], seed: int = 0) -> list[int]:
@@ -191,11 +175,6 @@ def shuffled(texts: Sequence[str], seed: int = 0) -> list[int]:
     for place, index in enumerate(order):
         partner[index] = order[(place + shift) % len(texts)]
     return partner
-
-
-def allowed_error(human: float, control: float, share: float = 0.4) -> float:
-    """Compute the bound ``human + share * (control - human)`` between recordings and chance."""
-    return human + share * (control - human)
 
 
 def reference_words(text: str) -> list[str]:

@@ -57,8 +57,3 @@ def ratio_interval(
     return Interval(
         value=float(top.sum() / bottom.sum()), low=float(low), high=float(high), count=top.size
     )
-
-
-def mean_interval(values: Sequence[float], *, resamples: int = 1000, seed: int = 0) -> Interval:
-    """Compute the mean over utterances, with a 95 % bootstrap interval."""
-    return ratio_interval(values, [1.0] * len(values), resamples=resamples, seed=seed)

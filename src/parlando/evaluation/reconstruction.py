@@ -1,7 +1,6 @@
 """How well a codec gives back what went in, and at what price in bits."""
 
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -74,20 +73,6 @@ def short_time_intelligibility(reference: np.ndarray, degraded: np.ndarray, rate
 def bits_per_second(levels: int, codebook_size: int, rate_hz: int, hop_samples: int) -> float:
     """Compute the bit rate of code stacks without entropy coding."""
     return float(levels * np.log2(codebook_size) * rate_hz / hop_samples)
-
-
-def codebook_perplexity(stacks: Sequence[np.ndarray]) -> list[float]:
-    """Measure how evenly each level uses its codebook.
-
-    Args:
-        stacks: arrays ``(Q, T)`` of codes, of several recordings.
-
-    Returns:
-        for each of the ``Q`` levels the exponential of the entropy of its codes: the number of
-        entries that would carry as much if all were used alike.
-    """
-    codes = np.concatenate(stacks, axis=1)
-    return [perplexity(np.unique(level, return_counts=True)[1]) for level in codes]
 
 
 def perplexity(counts: np.ndarray) -> float:

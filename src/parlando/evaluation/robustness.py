@@ -8,7 +8,6 @@ recordings that is flagged.
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,38 +36,6 @@ if TYPE_CHECKING:
 
 _SHORTEST_ALTERED = 2
 _SHORTEST_INSERTED = 3
-
-Detector = Callable[[np.ndarray, Sequence[Phones]], list[Slip]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proof:
-    """How well a detector did on speech where the truth is known."""
-
-    altered: int
-    """Outputs in which a word was cut, doubled or put in."""
-    found: int
-    """Those where a slip of that kind was reported at that word or a neighbour."""
-    untouched: int
-    """Outputs left as they were."""
-    flagged: int
-    """Those with any slip reported: false alarms, if the speaker made none."""
-    missed: tuple[str, ...] = ()
-    """Kind, place and phones of each alteration that went unseen."""
-
-    @property
-    def hit_rate(self) -> float:
-        """Share of alterations found."""
-        return self.found / self.altered
-
-    @property
-    def false_alarm_rate(self) -> float:
-        """Share of untouched outputs flagged."""
-        return self.flagged / self.untouched
-
-    def holds(self, hits: float = 0.9, false_alarms: float = 0.05) -> bool:
-        """Tell whether the detector is good enough to be believed."""
-        return self.hit_rate >= hits and self.false_alarm_rate <= false_alarms
 
 
 def alter(
@@ -104,52 +71,6 @@ def _join(first: np.ndarray, second: np.ndarray, fade_samples: int) -> np.ndarra
     rise = np.linspace(0.0, 1.0, fade, dtype=first.dtype)
     middle = first[len(first) - fade :] * (1.0 - rise) + second[:fade] * rise
     return np.concatenate([first[: len(first) - fade], middle, second[fade:]])
-
-
-def prove(
-    detect: Detector,
-    outputs: Sequence[SpokenWords],
-    untouched: Sequence[tuple[np.ndarray, Sequence[Phones]]],
-    *,
-    minimum_phones: int = 2,
-    seed: int = 0,
-) -> Proof:
-    """Measure a detector on outputs with one word cut or doubled, and on speech without a slip.
-
-    Args:
-        detect: from samples and expected words to slips.
-        outputs: each is altered once, cut and doubled in turn, at a word drawn at random.
-        untouched: samples and words of speech that is held to be right; a slip that its speaker
-            did make counts as a false alarm.
-        minimum_phones: shortest word that is altered; a one-phone word such as "a" leaves
-            no more trace than a mumble does.
-        seed: of the draw.
-
-    Raises:
-        ValueError: if either list is empty or an output has no word long enough.
-    """
-    if not outputs or not untouched:
-        raise ValueError(f"{len(outputs)} outputs to alter, {len(untouched)} to leave: need both")
-    generator = np.random.default_rng(seed)
-    missed = []
-    for number, spoken in enumerate(outputs):
-        kind: Kind = "repeat" if number % 2 else "skip"
-        long = [i for i, phones in enumerate(spoken.words) if len(phones) >= minimum_phones]
-        if not long:
-            raise ValueError(f"output {number} has no word of {minimum_phones} phones or more")
-        word = int(generator.choice(long))
-        slips = detect(alter(spoken, word, kind), spoken.words)
-        if not found_in(slips, spoken.words, word, kind):
-            missed.append(
-                f"{kind} of word {word} of output {number}: {' '.join(spoken.words[word])}"
-            )
-    return Proof(
-        altered=len(outputs),
-        found=len(outputs) - len(missed),
-        untouched=len(untouched),
-        flagged=sum(bool(detect(samples, words)) for samples, words in untouched),
-        missed=tuple(missed),
-    )
 
 
 def found_in(slips: Sequence[Slip], words: Sequence[Phones], word: int, kind: Kind) -> bool:

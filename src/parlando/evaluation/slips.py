@@ -182,28 +182,6 @@ def find_slips(
     return slips
 
 
-def strongest_slips(words: Sequence[Phones], score: Scorer) -> list[Slip]:
-    """Find the likeliest skip and the likeliest repeat, however unlikely they are.
-
-    Over speech without slips their margins show what a detector must tolerate: set its margins
-    there, on other speech than it is proved or used on.
-
-    Args:
-        words: base phones of each expected word.
-        score: log-likelihood of the sound given phone sequences.
-
-    Returns:
-        one slip of each kind.
-    """
-    places = tuple(range(len(words)))
-    strongest: dict[Kind, Slip] = {}
-    for found in _weighed(_changes(places, len(words)), words, score, places):
-        slip = found.slip
-        if slip.kind not in strongest or slip.margin_nats > strongest[slip.kind].margin_nats:
-            strongest[slip.kind] = slip
-    return list(strongest.values())
-
-
 _Change = tuple[int, Kind, tuple[int, ...]]
 
 
