@@ -1,5 +1,7 @@
 """Laws of the mel spectrogram that is predicted before the diffusion."""
 
+import dataclasses
+
 import pytest
 import torch
 from tinysystem import batch, tiny_model, tiny_objective
@@ -85,3 +87,26 @@ def test_the_mel_is_learnt_where_frames_are_real():
     del given["waveform"]
     with pytest.raises(ConfigError, match="waveform = true"):
         objective("all", given, 0)
+
+
+def test_with_the_mel_only_nothing_else_of_the_prompt_is_heard():
+    model, given = tiny_model(**SWITCHES).eval(), batch()
+    condition, mask, prompt = _states(model, given)
+    states = model.predict_mel(condition, mask, prompt)
+    louder = model.encode_prompt(
+        2.0 * torch.randn(2, 12, 8), given["prompt_mask"], given["prompt_log_f0"]
+    )
+    same_mel = dataclasses.replace(louder, mel=states.mel)
+    every = torch.ones(2, dtype=torch.bool)
+    first, second = (
+        _estimate(model, condition, mask, model.drop_prompt(one, every, keep_mel=True))
+        for one in (states, same_mel)
+    )
+    torch.testing.assert_close(first, second)
+    whole = _estimate(model, condition, mask, model.drop_prompt(states, every))
+    assert (whole - first)[mask].abs().max() > 1e-3
+
+
+def test_validation_measures_the_mel_alone():
+    figures = tiny_objective(**SWITCHES).eval().validate(batch())
+    assert len({figures[f"data{name}"] for name in ("", "_with_mel_only", "_without_prompt")}) == 3

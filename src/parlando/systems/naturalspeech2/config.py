@@ -93,6 +93,10 @@ class NaturalSpeech2ObjectiveConfig:
     """Weighting of the score term, see ``score_loss``."""
     drop_prompt: float = 0.1
     """Probability of hiding the prompt from the diffusion network, for guidance."""
+    only_mel: float = 0.0
+    """Probability of leaving the diffusion network nothing of the prompt but the predicted mel.
+    Summary and vector name a training voice exactly and an unheard one hardly; the mel serves
+    both. Needs ``mel_bands``."""
     speaker_weight: float = 0.0
     """Weight of naming the training speaker by the prompt's vector alone (not in the paper): with
     few hours the diffusion loss says too little of voices. Needs ``global_prompt``."""

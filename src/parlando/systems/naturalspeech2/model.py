@@ -285,15 +285,23 @@ class NaturalSpeech2(nn.Module):
             features += [angle.cos() * real, angle.sin() * real]
         return expanded + self.pitch_embedding(torch.cat(features, dim=-1))
 
-    def drop_prompt(self, prompt: PromptStates, dropped: Tensor) -> PromptStates:
-        """Hide the prompt of items where ``dropped`` ``(B,)`` from the diffusion network."""
+    def drop_prompt(
+        self, prompt: PromptStates, dropped: Tensor, *, keep_mel: bool = False
+    ) -> PromptStates:
+        """Hide the prompt of items where ``dropped`` ``(B,)`` from the diffusion network.
+
+        Args:
+            prompt: of a batch of B.
+            dropped: ``(B,)`` bool.
+            keep_mel: leave the predicted mel, and hide the rest.
+        """
         summary, vector, mel = prompt.summary, prompt.vector, prompt.mel
         if summary is not None and self.null_summary is not None:
             null = self.null_summary.to(summary)
             summary = torch.where(dropped[:, None, None], null, summary)
         if vector is not None:
             vector = vector.masked_fill(dropped[:, None], 0.0)
-        if mel is not None:
+        if mel is not None and not keep_mel:
             mel = mel.masked_fill(dropped[:, None, None], 0.0)
         return replace(prompt, summary=summary, vector=vector, mel=mel)
 

@@ -127,36 +127,39 @@ class NaturalSpeech2Objective(nn.Module):
         """Compute all loss terms of one batch."""
         t = self.schedule.clip(torch.rand(len(batch["codes"]), device=batch["codes"].device))
         dropped = torch.rand_like(t) < self.config.drop_prompt
-        losses, logs = self._losses(batch, t, dropped)
+        only_mel = torch.rand_like(t) < self.config.only_mel
+        losses, logs = self._losses(batch, t, dropped, only_mel)
         return PhaseResult(losses=losses, logs=logs)
 
     @torch.no_grad()
     def validate(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Return the loss terms at evenly spread times, and the data loss without text or prompt.
 
-        The two ablated figures must exceed ``data``: else a condition is not used.
+        The two ablated figures must exceed ``data``: else a condition is not used. With the mel
+        only, it lies between ``data`` and that without prompt.
         """
         count = len(batch["codes"])
         t = (torch.arange(count, device=batch["codes"].device) + 0.5) / count
         kept = torch.zeros_like(t, dtype=torch.bool)
         figures: dict[str, float] = {}
         silent = dict(batch, symbols=torch.ones_like(batch["symbols"]))
-        for name, variant, dropped in (
-            ("", batch, kept),
-            ("_without_prompt", batch, ~kept),
-            ("_without_text", silent, kept),
+        for name, variant, dropped, only_mel in (
+            ("", batch, kept, kept),
+            ("_without_prompt", batch, ~kept, kept),
+            ("_without_text", silent, kept, kept),
+            ("_with_mel_only", batch, kept, ~kept),
         ):
-            # The same noise for all three, and none of it for the training that goes on.
+            # The same noise for all, and none of it for the training that goes on.
             with torch.random.fork_rng():
                 torch.manual_seed(0)
-                losses, logs = self._losses(variant, t, dropped)
+                losses, logs = self._losses(variant, t, dropped, only_mel)
             if not name:
                 figures |= {key: float(value) for key, value in losses.items()} | logs
             figures[f"data{name}"] = float(losses["data"])
         return figures
 
     def _losses(
-        self, batch: Mapping[str, Any], t: Tensor, dropped: Tensor
+        self, batch: Mapping[str, Any], t: Tensor, dropped: Tensor, only_mel: Tensor
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         model, mask = self.model, batch["frame_mask"]
         prompt = model.encode_prompt(
@@ -174,6 +177,7 @@ class NaturalSpeech2Objective(nn.Module):
         if prompt.mel is not None:
             losses["mel"] = self._mel_loss(batch, prompt.mel)
         heard = model.drop_prompt(prompt, dropped)
+        heard = model.drop_prompt(heard, only_mel, keep_mel=True)
         z0_hat = model.denoise(z_t, t, condition, heard, mask, self.schedule.mean_scale(t))
         losses["data"] = data_loss(z0_hat, z0, mask)
         losses["score"] = score_loss(
