@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -350,6 +351,34 @@ def test_the_measure_counts_what_was_done_and_leaves_people_alone(kind):
     keys = {quantity.key for quantity in measure.quantities}
     assert set(judged.values) <= keys
     assert {q.human for q in measure.quantities if q.human} <= keys
+
+
+def test_another_text_gives_the_level_of_chance():
+    case, _ = text_tape()
+    trial = Trial(id="t", text=TEXT, control_text="Seven ships sail, slowly.")
+    values = Robustness(TapeAligner, "tape").judge(Sample(trial=trial, output=case.samples)).values
+    assert values["skips"] == values["slipped"] == (0, 1)
+    assert values["slipped_control"] == (1, 1)
+    keys = {quantity.key for quantity in Robustness(TapeAligner, "tape").quantities}
+    assert set(values) <= keys
+
+
+def test_false_alarms_are_known_from_prompts_where_nobody_read_the_text():
+    case, _ = text_tape()
+    measure = Robustness(TapeAligner, "tape")
+    trial = Trial(id="t", text=TEXT, prompt_text=TEXT)
+
+    def flagged(prompt, of=trial, **more):
+        sample = Sample(trial=of, output=case.samples, prompt=prompt, **more)
+        return measure.judge(sample).values.get("slipped_prompt")
+
+    assert flagged(case.samples) == (0, 1)
+    assert flagged(alter(case, 2, "skip", fade_samples=0)) == (1, 1)
+    # The last word is cut in the middle, as prompts are: that is no slip of anybody's.
+    assert flagged(case.samples[: sum(case.spans[-1]) // 2]) == (0, 1)
+    assert flagged(case.samples, replace(trial, prompt_text=None)) is None
+    assert flagged(case.samples, replace(trial, noise_db=0.0)) is None
+    assert flagged(case.samples, reference=case.samples) is None
 
 
 def test_the_detector_is_measured_on_the_outputs_themselves():

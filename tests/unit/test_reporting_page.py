@@ -313,3 +313,10 @@ def test_a_bar_runs_from_chance_to_people_whichever_is_larger():
         assert x(bar, "chance") == 6
         assert x(bar, "chance") < x(bar, "value") < x(bar, "human")
     assert pictures.range_bar(0.2, 0.1, 0.3, None, None) == ""
+    # Without chance, what is better than people lies beyond them.
+    beyond = pictures.range_bar(0.84, None, None, 0.75, None, "higher")
+    assert x(beyond, "human") < x(beyond, "value")
+    beyond = pictures.range_bar(0.6, None, None, 0.9, None, "lower")
+    assert x(beyond, "human") < x(beyond, "value")
+    short = pictures.range_bar(0.6, None, None, 0.4, None, "lower")
+    assert x(short, "value") < x(short, "human")

@@ -94,8 +94,10 @@ class Robustness:
     In every output, and in every recording where there is one, a word of two phones or more is cut
     or doubled, or one of three or more is put in, by a draw from the trial's seed and name:
     ``detector_hits`` is the share found. ``slipped_human`` is the share of recordings flagged
-    although nothing was done to them: the detector's false alarms. Without recordings these are
-    not known, and are at most the share of outputs that is flagged.
+    although nothing was done to them: the detector's false alarms. Where nobody has read the text,
+    as with lists of sentences, ``slipped_prompt`` says the same of prompts whose words are known;
+    slips at their last word are passed over, for prompts are cut there. Chance is the output
+    against another text.
 
     Args:
         aligner: makes the phone recogniser and aligner, which is loaded at the first sample.
@@ -135,6 +137,12 @@ class Robustness:
             of_human, slips = self._judge_speech(sample.reference, symbols, {}, seed)
             values |= {f"{key}_human": pair for key, pair in of_human.items()}
             notes["slips_human"] = [_note(slip, labels) for slip in slips]
+        elif sample.prompt is not None and trial.prompt_text and trial.noise_db is None:
+            values["slipped_prompt"] = (float(self._flags(sample.prompt, trial.prompt_text)), 1)
+        if trial.control_text is not None:
+            other = phonemize(normalize(trial.control_text))
+            found = self._detect(sample.output, self._align(sample.output, other))
+            values |= {f"{key}_control": pair for key, pair in _counts(found).items()}
         return Judgement(values=values, notes=notes)
 
     def conclude(self, rows: Sequence[Row]) -> list[Figure]:
@@ -150,13 +158,7 @@ class Robustness:
     ) -> tuple[dict[str, tuple[float, float]], list[Slip]]:
         aligned = self._align(samples, symbols)
         slips = self._detect(samples, aligned)
-        kinds = [slip.kind for slip in slips]
-        values: dict[str, tuple[float, float]] = {
-            "skips": (kinds.count("skip"), 1),
-            "repeats": (kinds.count("repeat"), 1),
-            "insertions": (kinds.count("insertion"), 1),
-            "slipped": (float(bool(slips)), 1),
-        }
+        values = _counts(slips)
         timed = _told_words(samples, details)
         if timed is None or timed.words != aligned.words:
             timed = aligned
@@ -167,6 +169,12 @@ class Robustness:
             found = self._detect(altered, self._align(altered, symbols))
             values["detector_hits"] = (float(found_in(found, timed.words, word, kind)), 1)
         return values, slips
+
+    def _flags(self, prompt: np.ndarray, text: str) -> bool:
+        """Tell whether a slip is found in a prompt, before the word that it is cut at."""
+        aligned = self._align(prompt, phonemize(normalize(text)))
+        last = len(aligned.words) - 1
+        return any(slip.word < last for slip in self._detect(prompt, aligned))
 
     def _detect(self, samples: np.ndarray, aligned: SpokenWords) -> list[Slip]:
         frames = [stop - start for start, stop in aligned.spans]
@@ -198,6 +206,16 @@ class Robustness:
         if self._aligner is None:
             self._aligner = self._make()
         return self._aligner
+
+
+def _counts(slips: Sequence[Slip]) -> dict[str, tuple[float, float]]:
+    kinds = [slip.kind for slip in slips]
+    return {
+        "skips": (kinds.count("skip"), 1),
+        "repeats": (kinds.count("repeat"), 1),
+        "insertions": (kinds.count("insertion"), 1),
+        "slipped": (float(bool(slips)), 1),
+    }
 
 
 def draw_alteration(
@@ -266,7 +284,8 @@ def _slip_quantities(judge: str) -> tuple[Quantity, ...]:
     made = []
     for key, (title, unit) in titles.items():
         own = key == "detector_hits"
-        made += [
+        control = None if own else f"{key}_control"
+        made.append(
             Quantity(
                 key=key,
                 title=title,
@@ -274,13 +293,15 @@ def _slip_quantities(judge: str) -> tuple[Quantity, ...]:
                 better=None if own else "lower",
                 judge=judge,
                 human=f"{key}_human",
+                control=control,
                 source="" if own else "NaturalSpeech 2, 5.3",
-            ),
-            Quantity(
-                key=f"{key}_human",
-                title=of_people.get(key) or f"{title}, recordings",
-                unit=unit,
-                judge=judge,
-            ),
+            )
+        )
+        levels = {f"{key}_human": of_people.get(key) or f"{title}, recordings"}
+        if control is not None:
+            levels[control] = f"{title}, another text"
+        made += [
+            Quantity(key=name, title=said, unit=unit, judge=judge) for name, said in levels.items()
         ]
-    return tuple(made)
+    flagged = "Detector: human prompts that it flags"
+    return (*made, Quantity(key="slipped_prompt", title=flagged, unit="%", judge=judge))

@@ -144,7 +144,7 @@ def headline(report: Report) -> Table:
         )
         interval = "" if figure.low is None or figure.high is None else f"[{low}, {high}]"
         bar = pictures.range_bar(
-            figure.value, figure.low, figure.high, figure.human, figure.control
+            figure.value, figure.low, figure.high, figure.human, figure.control, quantity.better
         )
         rows.append(
             (

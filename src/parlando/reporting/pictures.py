@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parlando.evaluation.measure import RATE_HZ
+from parlando.evaluation.measure import RATE_HZ, Better
 
 PIXELS_PER_SECOND = 160
 """Width of spectrograms: two of them compare in time."""
@@ -55,8 +55,11 @@ def range_bar(
     high: float | None,
     human: float | None,
     control: float | None,
+    better: Better | None = None,
 ) -> str:
     """Draw a figure and its interval on the way from chance, left, to people, right.
+
+    Where one of the two is not known, the better end is on the right.
 
     Returns:
         nothing where there is neither level to compare with.
@@ -67,7 +70,8 @@ def range_bar(
     left, right = min(everything), max(everything)
     if not levels or right <= left:
         return ""
-    if (value if human is None else human) < (value if control is None else control):
+    known = human is not None and control is not None
+    if (human or 0.0) < (control or 0.0) if known else better == "lower":
         left, right = right, left
 
     def x(number: float) -> str:
