@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.readme import WEIGHTS
-from benchmarks.results import SUMMARY_HEAD, Entry, number, read_json, summary_rows
+from benchmarks.results import SUMMARY_HEAD, read_json, summary_rows, tables_by_condition
 from parlando.training.checkpoint import Card, read_card
 
 CARD_NAME = "card.md"
@@ -111,32 +111,11 @@ def _measured(folder: Path) -> Iterator[str]:
         yield "With 95 % intervals over utterances; beside them what people and chance reach."
         yield _table(SUMMARY_HEAD, rows)
     for part in quality.values():
-        yield from _by_condition(part["figures"])
+        yield from (_table(head, rows) for head, rows in tables_by_condition(part["figures"]))
     for name, part in (quality | speed).items():
         yield f"How `{name}` was measured:"
         kept = {key: value for key, value in part.items() if key not in _TABLED}
         yield "\n".join(f"- {key}: {value}" for key, value in _flat(kept))
-
-
-def _by_condition(entries: Sequence[Entry]) -> Iterator[str]:
-    """Tabulate figures under conditions, one table for each condition, one column for a figure."""
-    names = dict.fromkeys(name for entry in entries for name in entry["condition"])
-    for name in names:
-        having = [entry for entry in entries if name in entry["condition"]]
-        titles = {entry["key"]: _titled(entry) for entry in having}
-        rows: dict[str, dict[str, str]] = {}
-        for entry in having:
-            shown = number(entry["value"], "%" if entry["unit"] == "%" else "")
-            rows.setdefault(entry["condition"][name], {})[entry["key"]] = shown
-        yield _table(
-            (name, *titles.values()),
-            [(value, *(row.get(key, "–") for key in titles)) for value, row in rows.items()],
-        )
-
-
-def _titled(entry: Entry) -> str:
-    unit = entry["unit"]
-    return entry["title"] if unit in ("", "%") else f"{entry['title']} ({unit})"
 
 
 def _validation(numbers: Mapping[str, float]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from parlando.recipes import from_mapping
 
 _AIMS = Path(__file__).with_name("aims.toml")
 Entry = Mapping[str, Any]
+Line = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,18 +135,22 @@ def _entry(figure: Figure, aim: Aim | None, figures: Sequence[Figure]) -> dict[s
             reached = value >= bound if aim.wants_more else value <= bound
             extra = {"aim": aim.title, "bound": round(bound, 4), "reached": reached}
     numbers = {"value": figure.value, "low": figure.low, "high": figure.high}
+    beside = {"human": human, "control": figure.control}
     return {
         "key": figure.quantity.key,
         "title": figure.quantity.title,
         "unit": figure.quantity.unit,
         "better": _better(figure, aim),
         "condition": dict(figure.condition),
-        **{name: None if n is None else round(scale * n, 4) for name, n in numbers.items()},
+        **{name: _scaled(number, scale) for name, number in numbers.items()},
         "count": figure.count,
-        "human": None if human is None else round(human, 4),
-        "control": None if figure.control is None else round(figure.control, 4),
+        **{name: _scaled(number, scale) for name, number in beside.items()},
         **extra,
     }
+
+
+def _scaled(number: float | None, scale: int) -> float | None:
+    return None if number is None else round(scale * number, 4)
 
 
 def _better(figure: Figure, aim: Aim | None) -> str | None:
@@ -216,7 +221,7 @@ def aimed_at(entry: Entry) -> str:
 SUMMARY_HEAD = ("figure", "measured", "people", "chance", "aim", "reached")
 
 
-def summary_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+def summary_rows(results: Mapping[str, Any]) -> Iterator[Line]:
     """Yield a line for each entry that has an aim, or holds for all utterances."""
     for part in results.values():
         shown = [e for e in part["figures"] if "aim" in e or not e["condition"]]
@@ -232,12 +237,35 @@ def _answer(reached: bool | None) -> str:
     return {True: "yes", False: "no", None: ""}[reached]
 
 
+def tables_by_condition(entries: Sequence[Entry]) -> Iterator[tuple[Line, list[Line]]]:
+    """Yield a table for each condition, as its head and rows: a column for each figure."""
+    for name in dict.fromkeys(name for entry in entries for name in entry["condition"]):
+        having = [entry for entry in entries if name in entry["condition"]]
+        titles = {entry["key"]: _title_with_unit(entry) for entry in having}
+        rows: dict[str, dict[str, str]] = {}
+        for entry in having:
+            shown = number(entry["value"], "%" if entry["unit"] == "%" else "")
+            rows.setdefault(entry["condition"][name], {})[entry["key"]] = shown
+        yield (
+            (name, *titles.values()),
+            [(value, *(row.get(key, "–") for key in titles)) for value, row in rows.items()],
+        )
+
+
+def _title_with_unit(entry: Entry) -> str:
+    unit = entry["unit"]
+    return entry["title"] if unit in ("", "%") else f"{entry['title']} ({unit})"
+
+
 def print_summary(results: Mapping[str, Any]) -> None:
-    """Print the figures as a table, on wide lines where no terminal limits them."""
+    """Print all figures, those by conditions first, on wide lines where no terminal limits them."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*SUMMARY_HEAD)
-    for row in summary_rows(results):
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    tables = [table for part in results.values() for table in tables_by_condition(part["figures"])]
+    for head, rows in [*tables, (SUMMARY_HEAD, list(summary_rows(results)))]:
+        table = Table(*head)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)

@@ -53,7 +53,7 @@ def test_likeness_is_held_against_the_halves_of_recordings():
 def test_slips_are_counted_over_all_sentences_and_the_detector_is_held_to_account():
     found = entries(
         "hard",
-        figure("skips", 0.22),
+        figure("skips", 0.22, control=2.5),
         figure("repeats", 0.0),
         figure("slipped", 0.16, people="slipped_human"),
         figure("detector_hits", 0.91, people="detector_hits_human"),
@@ -62,6 +62,7 @@ def test_slips_are_counted_over_all_sentences_and_the_detector_is_held_to_accoun
     )
     assert found["skips",]["value"] == pytest.approx(11.0)
     assert (found["skips",]["low"], found["skips",]["high"]) == (5.5, 22.0)
+    assert found["skips",]["control"] == 125.0
     reached = {key: entry.get("reached") for (key,), entry in found.items()}
     assert reached == {
         "skips": False,
