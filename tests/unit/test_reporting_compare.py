@@ -64,6 +64,18 @@ def test_conditions_of_one_sentence_prove_no_more_than_one(tmp_path):
     assert (lines[0].figures[0].count, lines[1].figures[0].count) == (12, 72)
 
 
+def test_what_fares_alike_is_one_remark_and_people_stand_beside(tmp_path):
+    first = [row(i, {"wer": (2, 10.0), "wer_human": (1, 10.0), "sim_o": (0.8, 1)}) for i in (1, 2)]
+    second = [row(1, {"wer": (3, 10.0), "wer_human": (1, 10.0), "sim_o": (0.9, 1)})]
+    second.append(row(2, {}, failures={"output": "none"}))
+    comparison = compare([report(first, tmp_path, name="a"), report(second, tmp_path, name="b")])
+    assert comparison.remarks == (
+        "1 of the 2 common trials failed wholly or in part in b",
+        "1 of 2 common trials left out, not measured in every report: Word error rate; SIM-O",
+    )
+    assert [line.human for line in comparison.lines] == [0.1, None]
+
+
 def test_the_order_of_reports_flips_the_sign(tmp_path):
     first = report(simulated(40, 2), tmp_path, name="a")
     second = report(simulated(40, 2, extra=0.03), tmp_path, name="b")
@@ -185,4 +197,7 @@ def test_a_figure_of_the_whole_list_is_not_paired(tmp_path):
         reports.append(dataclasses.replace(made, figures=(*made.figures, figure)))
     comparison = compare(reports)
     assert [line.quantity.key for line in comparison.lines] == ["wer"]
-    assert "Rank-1 identification is not compared" in comparison.remarks[0]
+    assert comparison.remarks == (
+        "not compared, figures of the whole list, which utterances cannot be paired for: "
+        "Rank-1 identification",
+    )

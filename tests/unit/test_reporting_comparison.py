@@ -34,7 +34,7 @@ def test_all_three_files_say_the_same(tmp_path):
     assert line["verdicts"] == ["worse"]
     assert line["differences"][0]["value"] == comparison.lines[0].differences[0].value
     cells = comparison_tables(comparison)[0].rows[0]
-    assert cells[3].text == f"+{100 * line['differences'][0]['value']:.2f}"
+    assert cells[4].text == f"+{100 * line['differences'][0]['value']:.2f}"
     text = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
     assert f"**{cells[3].text}**" in text
     assert "**worse**" in text

@@ -1,5 +1,6 @@
 """Judges' packages and weights that may be missing: found at the first use, or told what to do."""
 
+import logging
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -40,6 +41,8 @@ def load_pretrained(place: str | Path, *classes: str) -> tuple[Any, ...]:
         ConfigError: ``transformers`` is not installed, or the weights are not there.
     """
     transformers = require("transformers", "judges")
+    # Without a network the hub tells of every try again; what to do is told once, below.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     loaded = []
     for name in classes:
         try:

@@ -7,7 +7,7 @@ import numpy as np
 
 from parlando.contracts import ConfigError
 from parlando.evaluation.intervals import Interval, ratio_interval
-from parlando.evaluation.measure import Quantity, Row, Trial, by_sentence
+from parlando.evaluation.measure import Quantity, Row, Trial, by_sentence, ratio_of
 from parlando.evaluation.records import Report
 
 LEVEL = 0.05
@@ -49,6 +49,8 @@ class Line:
     """Of each report, over the utterances that all of them measured."""
     differences: tuple[Difference, ...]
     """Of each report but the first, to the first."""
+    human: float | None = None
+    """What people reach over these utterances, where the first report says so."""
 
     def verdict(self, index: int) -> str:
         """Say in a word what the difference of ``reports[index + 1]`` shows."""
@@ -117,26 +119,22 @@ def compare(reports: Sequence[Report], *, seed: int = 0) -> Comparison:
         )
     measured = [{key for row in report.rows for key in row.values} for report in reports]
     lines = []
+    # Titles by what is to be said of them: one remark for all that fared alike.
+    told: dict[str, list[str]] = {}
     for quantity in _quantities(reports):
         having = [quantity.key in keys for keys in measured]
         reason = _refusal(quantity, reports, names, having)
-        if reason:
-            remarks.append(reason)
-            continue
-        if not any(having):
-            remarks.append(
-                f"{quantity.title} is not compared: it is a figure of the whole list, which "
-                "utterances cannot be paired for"
-            )
+        if reason or not any(having):
+            why = reason or "figures of the whole list, which utterances cannot be paired for"
+            told.setdefault(f"not compared, {why}", []).append(quantity.title)
             continue
         whole, left_out = _measured(quantity.key, rows)
         if left_out:
-            remarks.append(
-                f"{quantity.title}: {left_out} of {len(rows)} common trials left out, because a "
-                "report could not measure them"
-            )
+            why = f"{left_out} of {len(rows)} common trials left out, not measured in every report"
+            told.setdefault(why, []).append(quantity.title)
         line = _line(quantity, whole, seed)
         lines += [] if line is None else [line]
+    remarks += [f"{why}: {'; '.join(titles)}" for why, titles in told.items()]
     return Comparison(
         names=names,
         reports=tuple(reports),
@@ -208,6 +206,7 @@ def _line(quantity: Quantity, groups: Sequence[Sequence[Row]], seed: int) -> Lin
         return None
     # One sentence under several conditions is one draw, as in the figures of a report.
     pairs = by_sentence([group[0].trial for group in groups], values)
+    human = ratio_of([group[0] for group in groups], quantity.human)
     systems = range(pairs.shape[1])
     return Line(
         quantity=quantity,
@@ -221,6 +220,7 @@ def _line(quantity: Quantity, groups: Sequence[Sequence[Row]], seed: int) -> Lin
         differences=tuple(
             paired_difference(pairs[:, [0, index]], seed=seed) for index in systems[1:]
         ),
+        human=None if human is None else human.value,
     )
 
 
@@ -286,12 +286,11 @@ def _common_rows(
 def _quantities(reports: Sequence[Report]) -> list[Quantity]:
     """List quantities of samples in the order of the reports; human and chance levels follow."""
     found: dict[str, Quantity] = {}
+    levels: set[str | None] = set()
     for report in reports:
         for figure in report.figures:
             found.setdefault(figure.quantity.key, figure.quantity)
-    levels = {
-        key for quantity in found.values() for key in (quantity.human, quantity.control) if key
-    }
+            levels |= {figure.quantity.human, figure.quantity.control}
     return [quantity for key, quantity in found.items() if key not in levels]
 
 
@@ -309,10 +308,10 @@ def _refusal(
             f"{', '.join(who)}: {judge or 'no judge named'}{f' in {unit}' if unit else ''}"
             for (judge, unit), who in described.items()
         )
-        return f"{quantity.title} is not compared: two models in one column ({judges})"
+        return f"two models in one column ({judges})"
     if any(having) and not all(having):
         who = ", ".join(name for name, has in zip(names, having, strict=True) if has)
-        return f"{quantity.title} is not compared: only measured in {who}"
+        return f"only measured in {who}"
     return ""
 
 

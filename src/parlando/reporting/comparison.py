@@ -163,7 +163,9 @@ def _pair_table(comparison: Comparison, index: int) -> Table:
         kind = {"better": "good", "worse": "bad"}.get(verdict, "")
         colour = {"better": "gain", "worse": "loss"}.get(verdict, "unclear")
         bar = difference_bar(difference.value, difference.low, difference.high, colour)
-        values = document.numbers([line.figures[at].value for at in (0, index + 1)], line.quantity)
+        values = document.aligned(
+            [*(line.figures[at].value for at in (0, index + 1)), line.human], line.quantity
+        )
         rows.append(
             (
                 Cell(text=document.head(line.quantity), detail=line.quantity.judge),
@@ -179,6 +181,7 @@ def _pair_table(comparison: Comparison, index: int) -> Table:
         "Quantity",
         first,
         second,
+        "People",
         "Difference [95 % interval]",
         "About zero",
         "p (Holm)",

@@ -39,13 +39,14 @@ class SpeechOptions(CommonOptions):
     wavs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """What any system spoke: files named by the ids of the trials, or by the recordings whose text
     they speak."""
-    data: tuple[Kind, Path] | None = None
-    """Kind and place of the corpus, as for ``parlando prepare --corpus``."""
+    data: Annotated[tuple[Kind, Path] | None, tyro.conf.arg(metavar="KIND PATH")] = None
+    """Kind and place of the corpus, as for ``parlando prepare --corpus``: jsonl, lhotse, libritts,
+    librispeech, librilight, vctk, ljspeech, mls or ravdess."""
     plan: bool = False
     """Only write what is to be spoken: trials.json, and the prompts' sounds in ``audio``."""
-    steps: int | None = None
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Steps of the sampler; by default the system's own."""
-    guidance: float | None = None
+    guidance: Annotated[float | None, tyro.conf.arg(metavar="X")] = None
     """Strength of guidance; by default the system's own."""
     options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")] = ()
     """Further options of ``speak`` that the system has, such as ``solver=euler speed=1.1``."""
