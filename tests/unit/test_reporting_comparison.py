@@ -36,9 +36,9 @@ def test_all_three_files_say_the_same(tmp_path):
     cells = comparison_tables(comparison)[0].rows[0]
     assert cells[4].text == f"+{100 * line['differences'][0]['value']:.2f}"
     text = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
-    assert f"**{cells[3].text}**" in text
+    assert f"**{cells[4].text}**" in text
     assert "**worse**" in text
-    assert f"<strong>{cells[3].text}</strong>" in page.read_text(encoding="utf-8")
+    assert f"<strong>{cells[4].text}</strong>" in page.read_text(encoding="utf-8")
 
 
 def test_sounds_of_both_stand_side_by_side(tmp_path):
