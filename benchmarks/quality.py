@@ -56,7 +56,8 @@ class Options:
     out: Path
     """Results as JSON; parts that are not measured now keep their figures."""
     keep: Path | None = None
-    """Folder of the reports; by default beside the results, with the ending ``.reports``."""
+    """Folder of the reports, some 2 GB; by default beside the results, with the ending
+    ``.reports``."""
     system: str = "naturalspeech2-small"
     """Released system or folder of a checkpoint."""
     codec: str = "rvq-small"
@@ -102,21 +103,13 @@ class Benchmark:
         maker = codec_maker(place, options.device)
         trials = [_trial(clip) for clip in clips]
         levels = options.levels or range(1, _levels_of(place) + 1)
-        return part_of(
-            "codec",
-            self._report(
-                "codec",
-                [Task(trial=one, maker="it") for one in with_levels(trials, levels)],
-                maker,
-                MEASURES,
-                PROTOCOL,
-            ),
-        )
+        tasks = [Task(trial=one, maker="it") for one in with_levels(trials, levels)]
+        return part_of("codec", self._report("codec", tasks, maker, MEASURES, PROTOCOL))
 
     def recogniser(self) -> dict[str, Any]:
         """Recognise every recording of valid and test that has a text."""
         told = spread([u for u in self.utterances if u.text], self.options.limit)
-        trials = [replace(_trial(u), reference=None, labels=_groups(u), text=u.text) for u in told]
+        trials = [replace(_trial(u), reference=None, labels=_groups(u)) for u in told]
         paths = {trial.id: u.audio_path for trial, u in zip(trials, told, strict=True)}
         maker = FilesMaker(paths, name=Path(self.options.aligner).name)
         tasks = [Task(trial=trial, maker="it") for trial in trials]
@@ -210,9 +203,15 @@ def measure(options: Options) -> dict[str, Any]:
     benchmark = Benchmark(options)
     results: dict[str, Any] = read_json(options.out, {})
     for name in benchmark.parts if options.part == "all" else [options.part]:
-        results[name] = benchmark.parts[name]()
+        results[name] = benchmark.parts[name]() | _departures(options)
         write_json(options.out, results)
     return results
+
+
+def _departures(options: Options) -> dict[str, int]:
+    """Name what makes the figures others than the usual ones."""
+    given = {"limit": options.limit, "steps": options.steps}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def main() -> None:

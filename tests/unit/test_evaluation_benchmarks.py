@@ -164,10 +164,11 @@ def test_recogniser_and_codec_go_from_a_corpus_to_results_that_keep_each_other(
     assert by_group[("test corpus",)]["count"] == by_group[("valid",)]["count"] == 1
     # Training speech and what has no text is left out.
     assert first["recogniser"]["utterances"] == 2
-    again = quality.measure(replace(options, part="codec", levels=(1, 2)))
+    again = quality.measure(replace(options, part="codec", levels=(1, 2), limit=2))
     assert again == json.loads(out.read_text())
     assert again["recogniser"] == first["recogniser"]
-    assert again["codec"]["utterances"] == 2
+    assert (again["codec"]["utterances"], again["codec"]["limit"]) == (2, 2)
+    assert "limit" not in again["recogniser"]
     (aimed,) = (e for e in again["codec"]["figures"] if e.get("aim", "").endswith("STOI"))
     assert aimed["condition"] == {"levels": "2"}
     assert (tmp_path / "quality.reports" / "codec" / "index.html").is_file()
