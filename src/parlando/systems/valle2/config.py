@@ -52,8 +52,8 @@ class VALLE2Config:
     top_p: float = 0.8
     """Nucleus where a call does not say."""
     watched_layer: int | None = None
-    """Autoregressive layer whose first head is taught to look at the phone that is to be spoken
-    (``small``; not in the paper): with few hours of speech it does not find it by itself."""
+    """Autoregressive layer whose first head can be taught to look at the phone that is to be spoken
+    (not in the paper; none of the presets for speech does, see the docs page)."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.group <= 8 or self.levels < 2:
@@ -112,7 +112,6 @@ def small() -> VALLE2Config:
         longest_frames=2000,
         longest_symbols=500,
         longest_prompt_frames=560,
-        watched_layer=3,
     )
 
 
