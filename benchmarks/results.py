@@ -223,14 +223,15 @@ SUMMARY_HEAD = ("figure", "measured", "people", "chance", "aim", "reached")
 
 def summary_rows(results: Mapping[str, Any]) -> Iterator[Line]:
     """Yield a line for each entry that has an aim, or holds for all utterances."""
-    for part in results.values():
+    for name, part in results.items():
         shown = [e for e in part["figures"] if "aim" in e or not e["condition"]]
         for entry in sorted(shown, key=lambda e: "aim" not in e):
             beside = (number(entry[who], entry["unit"]) for who in ("human", "control"))
-            title, reached = entry.get("aim", entry["title"]), _answer(entry.get("reached"))
+            title = entry.get("aim", f"{name}: {entry['title']}")
+            reached = _answer(entry.get("reached"))
             yield title, measured(entry), *beside, aimed_at(entry), reached
         for key, pays in part.get("every_level_pays", {}).items():
-            yield f"{key}: better with every further level", "", "", "", "", _answer(pays)
+            yield f"{name}: {key} is better with every further level", "", "", "", "", _answer(pays)
 
 
 def _answer(reached: bool | None) -> str:

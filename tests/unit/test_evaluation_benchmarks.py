@@ -176,7 +176,7 @@ def test_recogniser_and_codec_go_from_a_corpus_to_results_that_keep_each_other(
     assert [line[0] for line in lines if line[4]] == [
         aim.title for aim in results.read_aims("codec").values()
     ]
-    assert lines[-1][0] == "sim_o: better with every further level"
+    assert lines[-1][0] == "codec: sim_o is better with every further level"
     results.print_summary(again)
     assert "codec, at most 9.6 kbit/s: PESQ, wideband" in capsys.readouterr().out
 
