@@ -48,9 +48,9 @@ class SpeakOptions:
     """Speaking rate relative to the predicted one, 0.25 to 4."""
     duration_seconds: float | None = None
     """Total length to fit; replaces ``speed``."""
-    guidance: float = 0.0
+    guidance: float | None = None
     """Classifier-free guidance strength, on the prompt (NaturalSpeech 2) or the text (VALL-E 2); 0
-    switches it off."""
+    switches it off, none is the system's own."""
     temperature: float | None = None
     """Standard deviation of the initial noise (NaturalSpeech 2: 1/1.2), or what divides the logits
     (VALL-E 2: 1); none is the system's own."""

@@ -159,6 +159,11 @@ def test_guidance_leans_away_from_the_promptless_estimate(synthesizer):
     guided = _render(synthesizer, prompt=prompt, guidance=1.0).samples
     assert np.abs(plain - guided).max() > 1e-4
     assert np.isfinite(guided).all()
+    by_default = tiny_synthesizer(guidance=1.0)
+    prompt = by_default.encode_prompt(_waveform())
+    np.testing.assert_array_equal(_render(by_default, prompt=prompt).samples, guided)
+    switched_off = _render(by_default, prompt=prompt, guidance=0.0).samples
+    np.testing.assert_array_equal(switched_off, plain)
 
 
 def test_guidance_without_a_prompt_in_the_diffusion_changes_nothing():

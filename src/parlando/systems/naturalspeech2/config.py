@@ -69,6 +69,9 @@ class NaturalSpeech2Config:
     What can be said of the voice without noise is learnt by plain regression, as the encoder of
     Grad-TTS (Popov et al. 2021) does it; diffusion alone learns it slowly from few hours.
     """
+    guidance: float = 0.0
+    """Strength of guidance on the prompt in synthesis where none is asked for (not in the
+    paper)."""
     frame_rate_hz: float = 80.0
     """Latent frames a second."""
     prompt_in_diffusion: bool = True
@@ -130,6 +133,7 @@ def small() -> NaturalSpeech2Config:
         pitch_harmonics=8,
         pitch_phases=4,
         mel_bands=80,
+        guidance=1.0,
     )
 
 

@@ -118,8 +118,9 @@ class NaturalSpeech2Synthesizer:
         phase = integrated_phase(log_f0.exp(), self.rate_hz, self.hop_samples)
         condition = self.model.condition(expanded, log_f0, voiced, phase)
         states = self.model.predict_mel(condition, frames, states)
+        guidance = self.model.guidance if options.guidance is None else options.guidance
         latent = sample(
-            self._denoiser(condition, frames, states, options.guidance),
+            self._denoiser(condition, frames, states, guidance),
             (1, frames.shape[1], self.model.latent_width),
             self.schedule,
             solver=options.solver,

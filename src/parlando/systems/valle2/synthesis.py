@@ -322,13 +322,14 @@ class VALLE2Synthesizer:
         def advance(codes: Tensor) -> Tensor:
             return network.advance(codes, going)
 
-        if options.guidance > 0.0:
+        strength = options.guidance or 0.0
+        if strength > 0.0:
             without, other = network.start(ids, mask, prompts, hide=True)
-            logits = guide(logits, without, options.guidance)
+            logits = guide(logits, without, strength)
 
             def advance(codes: Tensor) -> Tensor:
                 with_text = network.advance(codes, going)
-                return guide(with_text, network.advance(codes, other), options.guidance)
+                return guide(with_text, network.advance(codes, other), strength)
 
         sampling = self._sampling(options)
         history = recent_codes(prompts, sampling.repetition_window)
