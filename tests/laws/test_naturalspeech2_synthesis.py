@@ -159,11 +159,16 @@ def test_guidance_leans_away_from_the_promptless_estimate(synthesizer):
     guided = _render(synthesizer, prompt=prompt, guidance=1.0).samples
     assert np.abs(plain - guided).max() > 1e-4
     assert np.isfinite(guided).all()
-    by_default = tiny_synthesizer(guidance=1.0)
-    prompt = by_default.encode_prompt(_waveform())
-    np.testing.assert_array_equal(_render(by_default, prompt=prompt).samples, guided)
-    switched_off = _render(by_default, prompt=prompt, guidance=0.0).samples
-    np.testing.assert_array_equal(switched_off, plain)
+
+
+def test_guidance_has_the_strength_of_the_model_where_none_is_asked_for():
+    made = tiny_synthesizer(precondition=True, guidance=1.0)
+    prompt = made.encode_prompt(_waveform())
+    given = [_render(made, prompt=prompt, **asked).samples for asked in ({}, {"guidance": 1.0})]
+    np.testing.assert_array_equal(*given)
+    off = _render(made, prompt=prompt, guidance=0.0).samples
+    assert off.shape == given[0].shape
+    assert np.abs(off - given[0]).max() > 1e-4
 
 
 def test_guidance_without_a_prompt_in_the_diffusion_changes_nothing():

@@ -381,6 +381,18 @@ def test_false_alarms_are_known_from_prompts_where_nobody_read_the_text():
     assert flagged(case.samples, reference=case.samples) is None
 
 
+def test_a_long_text_is_searched_in_pieces_and_words_keep_their_numbers():
+    # 60 words: searched whole, hypotheses times frames times phones would fill the memory.
+    case, _ = text_tape(" ".join([TEXT] * 12))
+    trial = Trial(id="t", text=" ".join([TEXT] * 12))
+    said = alter(case, 53, "skip", fade_samples=0)
+    assert case.words[53] == case.words[3]
+    judged = Robustness(TapeAligner, "tape").judge(Sample(trial=trial, output=said))
+    assert judged.values["skips"] == (1, 1)
+    (note,) = judged.notes["slips"]
+    assert (note["word"], note["label"]) == (53, "away")
+
+
 def test_the_detector_is_measured_on_the_outputs_themselves():
     case, details = text_tape()
     measure = pickle.loads(pickle.dumps(Robustness(TapeAligner, "tape")))

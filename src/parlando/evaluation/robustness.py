@@ -7,7 +7,7 @@ recordings that is flagged.
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from parlando.evaluation.measure import RATE_HZ, Figure, Judgement, Quantity, Ro
 from parlando.evaluation.slips import (
     Kind,
     Phones,
-    Scorer,
     Slip,
     SpokenWords,
     ctc_scorer,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
 _SHORTEST_ALTERED = 2
 _SHORTEST_INSERTED = 3
+_PIECE_WORDS = 40
 
 
 def alter(
@@ -177,10 +177,18 @@ class Robustness:
         return any(slip.word < last for slip in self._detect(prompt, aligned))
 
     def _detect(self, samples: np.ndarray, aligned: SpokenWords) -> list[Slip]:
+        words, evidence = aligned.words, self._evidence(samples)
         frames = [stop - start for start, stop in aligned.spans]
         # A text that is longer than the sound has no alignment.
-        stretch = word_stretch(aligned.words, frames) if any(frames) else None
-        return find_slips(aligned.words, self._evidence(samples), stretch=stretch)
+        if not any(frames):
+            return find_slips(words, ctc_scorer(evidence, PHONE_CLASSES))
+        stretch = word_stretch(words, frames)
+        slips = []
+        for first, stop, begin, end in _pieces(aligned, len(evidence)):
+            score = ctc_scorer(evidence[begin:end], PHONE_CLASSES)
+            found = find_slips(words[first:stop], score, stretch=stretch[first:stop])
+            slips += [replace(slip, word=first + slip.word) for slip in found]
+        return sorted(slips, key=lambda slip: -slip.margin_nats)
 
     def _align(self, samples: np.ndarray, symbols: Sequence[str]) -> SpokenWords:
         aligner = self._loaded()
@@ -191,7 +199,8 @@ class Robustness:
         hop = aligner.hop_samples * RATE_HZ / aligner.rate_hz
         return spoken_words(samples, framed, durations, hop)
 
-    def _evidence(self, samples: np.ndarray) -> Scorer:
+    def _evidence(self, samples: np.ndarray) -> np.ndarray:
+        """Compute the log-probability of every phone class in every frame: ``(T, C)``."""
         import torch
 
         aligner = self._loaded()
@@ -199,13 +208,31 @@ class Robustness:
             frames = whole_frames(samples, RATE_HZ, aligner.rate_hz, aligner.hop_samples)
             mel = aligner.features(frames[None])
             encoded = aligner.encode(mel, torch.ones(mel.shape[:2], dtype=torch.bool))
-            phones = aligner.phone_log_probabilities(encoded)[0].numpy()
-        return ctc_scorer(phones, PHONE_CLASSES)
+            phones: np.ndarray = aligner.phone_log_probabilities(encoded)[0].numpy()
+        return phones
 
     def _loaded(self) -> "Aligner":
         if self._aligner is None:
             self._aligner = self._make()
         return self._aligner
+
+
+def _pieces(aligned: SpokenWords, frames: int) -> Iterator[tuple[int, int, int, int]]:
+    """Divide a long text: the search for slips weighs every word against all of the sound.
+
+    Yields:
+        first word, one past the last, and the same of the frames; cuts lie between words.
+    """
+    count, spans = len(aligned.words), aligned.spans
+    parts = -(-count // _PIECE_WORDS)
+    cuts = [count * part // parts for part in range(parts + 1)]
+    scale = frames / len(aligned.samples)
+    places = [round(scale * (spans[cut - 1][1] + spans[cut][0]) / 2) for cut in cuts[1:-1]]
+    bounds = [0, *places, frames]
+    for part in range(parts):
+        # What the aligner squeezed to nothing is still searched for in a frame of sound.
+        begin = min(bounds[part], frames - 1)
+        yield cuts[part], cuts[part + 1], begin, max(bounds[part + 1], begin + 1)
 
 
 def _counts(slips: Sequence[Slip]) -> dict[str, tuple[float, float]]:
