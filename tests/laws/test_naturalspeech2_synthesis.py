@@ -17,7 +17,11 @@ from parlando.systems.naturalspeech2.objective import (
     NaturalSpeech2Objective,
     NaturalSpeech2ObjectiveConfig,
 )
-from parlando.systems.naturalspeech2.synthesis import NaturalSpeech2Synthesizer, _fit
+from parlando.systems.naturalspeech2.synthesis import (
+    NaturalSpeech2Synthesizer,
+    NaturalSpeech2Voice,
+    _fit,
+)
 from parlando.text.vocabulary import SYMBOLS, is_phone
 
 TEXT = ["h", "ə", "l", "ˈoʊ", " ", "w", "ˈɜː", "l", "d", "."]
@@ -169,6 +173,27 @@ def test_guidance_has_the_strength_of_the_model_where_none_is_asked_for():
     off = _render(made, prompt=prompt, guidance=0.0).samples
     assert off.shape == given[0].shape
     assert np.abs(off - given[0]).max() > 1e-4
+
+
+def test_speaking_by_mel_hides_the_rest_of_the_prompt():
+    whole, by_mel = (
+        tiny_synthesizer(precondition=True, mel_bands=10, global_prompt=True, speak_by_mel=flag)
+        for flag in (False, True)
+    )
+    for made in (whole, by_mel):
+        torch.nn.init.constant_(made.model.duration_predictor.output.bias, 2.2)
+    prompt = whole.encode_prompt(_waveform())
+    louder = replace(prompt.states, vector=prompt.states.vector + 1.0)
+
+    def moved(made, states):
+        # The mel is predicted from the vector too: only the diffusion may not read it.
+        made.model.predict_mel = lambda condition, mask, prompt: replace(
+            prompt, mel=torch.zeros(1, condition.shape[1], 10)
+        )
+        return _render(made, prompt=NaturalSpeech2Voice(states)).samples
+
+    assert np.abs(moved(whole, prompt.states) - moved(whole, louder)).max() > 1e-4
+    np.testing.assert_array_equal(moved(by_mel, prompt.states), moved(by_mel, louder))
 
 
 def test_guidance_without_a_prompt_in_the_diffusion_changes_nothing():

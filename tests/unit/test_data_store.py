@@ -83,7 +83,7 @@ def test_durations_that_do_not_sum_to_the_frames_are_refused(copy):
 def test_a_manifest_of_other_shards_is_refused(copy):
     rows = [dict(row) for row in copy.rows]
     rows[1]["n_frames"] += 5
-    store.write_rows(copy.folder, rows)
+    store.write_rows(copy.folder / "manifest.jsonl", rows)
     with pytest.raises(CheckpointError, match=r"the manifest says|damaged"):
         PreparedCorpus(copy.folder).item(1, ("f0",))
 

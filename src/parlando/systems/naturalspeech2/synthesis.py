@@ -118,6 +118,9 @@ class NaturalSpeech2Synthesizer:
         phase = integrated_phase(log_f0.exp(), self.rate_hz, self.hop_samples)
         condition = self.model.condition(expanded, log_f0, voiced, phase)
         states = self.model.predict_mel(condition, frames, states)
+        if self.model.speak_by_mel:
+            whole = torch.ones(1, dtype=torch.bool, device=self.device)
+            states = self.model.drop_prompt(states, whole, keep_mel=True)
         guidance = self.model.guidance if options.guidance is None else options.guidance
         latent = sample(
             self._denoiser(condition, frames, states, guidance),
