@@ -138,6 +138,21 @@ def test_resumes_bit_for_bit(tmp_path, kind, number, changes):
     assert whole.numbers == rest.numbers
 
 
+@pytest.mark.parametrize(("capability", "precision"), [("AVX2", "fp32"), ("AVX512", "bf16")])
+def test_bf16_only_where_the_processor_has_it(tmp_path, monkeypatch, capsys, capability, precision):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    seen = []
+
+    class Looks(Regression):
+        def forward(self, *arguments):
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return super().forward(*arguments)
+
+    run(tmp_path, Looks(), precision="bf16", steps=2)
+    assert set(seen) == {precision == "bf16"}
+    assert ("training in fp32" in capsys.readouterr().err) == (precision == "fp32")
+
+
 def test_metrics_are_one_line_per_step_also_after_resuming(tmp_path):
     run(tmp_path, steps=5, checkpoint_every=3, keep_checkpoints=9)
     # Lose the last checkpoint, as a kill between two would.
@@ -181,7 +196,7 @@ def test_time_limit_ends_with_a_checkpoint(tmp_path):
 def test_the_clock_cools_the_learning_rate(tmp_path):
     run(
         tmp_path, steps=10**9, max_minutes=1 / 60, cooldown_fraction=0.9, schedule="constant",
-        log_every=20, validate_every=10**6,
+        log_every=2, validate_every=10**6,
     )  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     rates = [line["learning_rate"] for line in lines if "learning_rate" in line]

@@ -39,7 +39,7 @@ class TrainFlags:
     cooldown_fraction: float | None = None
     """Last part of the run, by steps or by time, that decays linearly to zero."""
     precision: Literal["fp32", "bf16"] | None = None
-    """``bf16`` runs the forward pass under autocast."""
+    """``bf16`` runs the forward pass under autocast where that is faster."""
     ema_decay: float | None = None
     """Decay of the weight average per step."""
     validate_every: int | None = None

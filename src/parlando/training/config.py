@@ -42,7 +42,7 @@ class TrainConfig:
     gradient_clip: float | None = 1.0
     """Largest gradient norm of a phase; none switches clipping off."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """``bf16`` runs the forward pass under autocast; weights stay float32."""
+    """``bf16`` runs the forward pass under autocast where that is faster; weights stay float32."""
     ema_decay: float = 0.999
     """Decay of the weight average per step; 0 switches averaging off."""
     validate_every: int = 1_000

@@ -134,6 +134,11 @@ class _Loop:
             ThreadPoolExecutor(1, "batches") as pool,
             Tracker(self._run, self._step) if is_main else nullcontext() as self._tracker,
         ):
+            if self._tracker is not None and self._stepper.precision != self._config.precision:
+                self._tracker.say(
+                    f"this CPU only emulates {self._config.precision}, slowly: training in "
+                    f"{self._stepper.precision}"
+                )
             reason = self._take_steps(stop, pool)
             if self._tracker is not None:
                 self._tracker.say(f"ended by {reason} at step {self._step}: {self._folder()}")

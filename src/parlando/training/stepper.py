@@ -40,6 +40,9 @@ class Stepper:
             cpu=config.device == "cpu" or not _has_accelerator(),
             kwargs_handlers=[wrapper],
         )
+        self.precision = config.precision
+        if self.accelerator.device.type == "cpu" and not _cpu_has_bf16():
+            self.precision = "fp32"
         self.module = objective
         self.objective = cast(Objective, objective)
         self._freeze_unstepped()
@@ -124,8 +127,8 @@ class Stepper:
         return torch.as_tensor(whole(norm)).detach().float()
 
     def autocast(self) -> Any:
-        """Return the context of the configured precision for a forward pass."""
-        enabled = self._config.precision == "bf16"
+        """Return the context of the precision for a forward pass."""
+        enabled = self.precision == "bf16"
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled)
 
     def seed(self, step: int, *what: int) -> None:
@@ -181,3 +184,11 @@ class Stepper:
 
 def _has_accelerator() -> bool:
     return any(kind.is_available() for kind in (torch.cuda, torch.xpu, torch.backends.mps))
+
+
+def _cpu_has_bf16() -> bool:
+    """Tell whether bf16 runs in hardware: without AVX-512 it is a hundred times slower than fp32.
+
+    What is no x86, and so has another name of its own, is believed.
+    """
+    return torch.backends.cpu.get_cpu_capability() not in ("AVX2", "DEFAULT")
