@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from parlando.contracts import ConfigError
-from parlando.generative.guidance import guide
+from parlando.generative.guidance import guide, guided_logits
 
 
 @pytest.fixture
@@ -46,3 +46,33 @@ def test_a_constant_prediction_survives_rescaling():
 def test_rescale_is_checked(pair):
     with pytest.raises(ConfigError, match="from 0 to 1"):
         guide(*pair, 1.0, rescale=1.5)
+
+
+def test_guided_logits_go_from_the_conditional_ones_outwards(pair):
+    conditional, unconditional = pair
+    assert torch.equal(guided_logits(*pair, 0.0), conditional)
+    torch.testing.assert_close(
+        guided_logits(*pair, 2.0, rescale=0.0), 3 * conditional - 2 * unconditional
+    )
+
+
+def test_rescaled_logits_have_the_contrast_of_the_conditional_ones(pair):
+    full = guided_logits(*pair)
+    torch.testing.assert_close(full.std(-1), pair[0].std(-1))
+    plain = guided_logits(*pair, rescale=0.0)
+    torch.testing.assert_close(guided_logits(*pair, rescale=0.3), 0.3 * full + 0.7 * plain)
+
+
+@pytest.mark.parametrize("rescale", [0.0, 0.4, 1.0])
+def test_a_constant_added_to_the_logits_of_a_frame_means_nothing(pair, rescale):
+    shift = torch.tensor([5.0, -3.0, 0.0, 1.0, 2.0, 9.0])[None, :, None]
+    shifted = guided_logits(pair[0] + shift, pair[1] - 2 * shift, 1.5, rescale)
+    expected = guided_logits(*pair, 1.5, rescale).softmax(-1)
+    torch.testing.assert_close(shifted.softmax(-1), expected)
+
+
+def test_guided_logits_check_the_rescale_and_survive_a_constant():
+    constant = torch.ones(1, 4, 2)
+    assert torch.equal(guided_logits(constant, constant), torch.zeros(1, 4, 2))
+    with pytest.raises(ConfigError, match="from 0 to 1"):
+        guided_logits(constant, constant, rescale=-0.1)
