@@ -5,7 +5,7 @@ import torch
 
 from parlando.codecs.rvq.config import paper, small, tiny
 from parlando.codecs.rvq.model import build_rvq
-from parlando.codecs.rvq.spectral import SpectralDecoder, SpectralEncoder
+from parlando.codecs.spectral import SpectralDecoder, SpectralEncoder
 from parlando.contracts import Codec
 
 HOP = 200

@@ -7,7 +7,7 @@ import torch
 
 from parlando.codecs.rvq.config import paper
 from parlando.codecs.rvq.model import build_rvq
-from parlando.codecs.rvq.seanet import SEANetDecoder, SEANetEncoder, Snake
+from parlando.codecs.seanet import SEANetDecoder, SEANetEncoder, Snake
 from parlando.contracts import ConfigError
 
 

@@ -1,5 +1,7 @@
 """Residual vector quantization with codebooks learned by exponential moving averages."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -118,7 +120,15 @@ class ResidualVectorQuantizer(nn.Module):
             index = self.nearest(target, level)
             chosen = self.codebooks[level][index]
             if self.training:
-                self._follow(level, target, index)
+                follow(
+                    self.codebooks[level],
+                    self.counts[level],
+                    self.sums[level],
+                    target,
+                    index,
+                    decay=self.decay,
+                    restart_below=self.restart_below,
+                )
             commitment = commitment + ((residual - chosen).square() * active).sum()
             used = used + active.sum() * width
             residual = residual - chosen
@@ -130,26 +140,6 @@ class ResidualVectorQuantizer(nn.Module):
             codes=torch.stack(codes, dim=1),
             commitment=commitment / used.clamp_min(1.0),
         )
-
-    @torch.no_grad()
-    def _follow(self, level: int, vectors: Tensor, index: Tensor) -> None:
-        counts = torch.zeros_like(self.counts[level])
-        counts.index_add_(0, index, torch.ones_like(index, dtype=counts.dtype))
-        sums = torch.zeros_like(self.sums[level]).index_add_(0, index, vectors)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(counts)
-            torch.distributed.all_reduce(sums)
-        self.counts[level].lerp_(counts, 1.0 - self.decay)
-        self.sums[level].lerp_(sums, 1.0 - self.decay)
-        dead = self.counts[level] < self.restart_below
-        if bool(dead.any()):
-            pick = torch.randint(len(vectors), (int(dead.sum()),), device=vectors.device)
-            fresh = vectors[pick]
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
-                torch.distributed.broadcast(fresh, 0)
-            self.sums[level][dead] = fresh
-            self.counts[level][dead] = 1.0
-        self.codebooks[level] = self.sums[level] / self.counts[level][:, None].clamp_min(1e-5)
 
     @torch.no_grad()
     def fit(self, vectors: Tensor, iterations: int = 10) -> list[float]:
@@ -165,20 +155,13 @@ class ResidualVectorQuantizer(nn.Module):
         residual = vectors.float().clone()
         power = residual.square().sum()
         gains = []
-        size = self.codebooks.shape[1]
         for level in range(self.levels):
-            pick = torch.randperm(len(residual), device=residual.device)[:size]
-            self.codebooks[level] = residual[pick]
-            for _ in range(iterations):
-                index = torch.cat([self.nearest(part, level) for part in residual.split(16384)])
-                counts = torch.zeros(size, device=residual.device)
-                counts.index_add_(0, index, torch.ones(len(index), device=residual.device))
-                sums = torch.zeros_like(self.codebooks[level]).index_add_(0, index, residual)
-                empty = counts == 0
-                sums[empty] = residual[
-                    torch.randint(len(residual), (int(empty.sum()),), device=residual.device)
-                ]
-                self.codebooks[level] = sums / counts.clamp_min(1.0)[:, None]
+            k_means(
+                self.codebooks[level],
+                residual,
+                functools.partial(self.nearest, level=level),
+                iterations,
+            )
             index = torch.cat([self.nearest(part, level) for part in residual.split(16384)])
             residual = residual - self.codebooks[level][index]
             gains.append(float(10.0 * torch.log10(power / residual.square().sum())))
@@ -190,3 +173,71 @@ class ResidualVectorQuantizer(nn.Module):
         """Restart the moving averages at the present codebooks (after fitting or loading)."""
         self.counts.fill_(1.0)
         self.sums.copy_(self.codebooks)
+
+
+@torch.no_grad()
+def follow(
+    codebook: Tensor,
+    counts: Tensor,
+    sums: Tensor,
+    vectors: Tensor,
+    index: Tensor,
+    *,
+    decay: float,
+    restart_below: float,
+) -> None:
+    """Move a codebook towards the vectors that chose its entries; restart those without any.
+
+    Source: van den Oord et al. 2017, appendix A.1.
+
+    Args:
+        codebook: ``(K, D)``, changed in place as are the averages.
+        counts: ``(K,)`` moving average of how many vectors a step chose an entry.
+        sums: ``(K, D)`` the same of their sum.
+        vectors: ``(M, D)`` of this step, of this process.
+        index: ``(M,)`` which entry each chose.
+        decay: of the averages.
+        restart_below: an entry restarts on a random vector when its count falls below this.
+    """
+    new_counts = torch.zeros_like(counts)
+    new_counts.index_add_(0, index, torch.ones_like(index, dtype=counts.dtype))
+    new_sums = torch.zeros_like(sums).index_add_(0, index, vectors)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(new_counts)
+        torch.distributed.all_reduce(new_sums)
+    counts.lerp_(new_counts, 1.0 - decay)
+    sums.lerp_(new_sums, 1.0 - decay)
+    dead = counts < restart_below
+    if bool(dead.any()):
+        pick = torch.randint(len(vectors), (int(dead.sum()),), device=vectors.device)
+        fresh = vectors[pick]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.broadcast(fresh, 0)
+        sums[dead] = fresh
+        counts[dead] = 1.0
+    codebook.copy_(sums / counts[:, None].clamp_min(1e-5))
+
+
+@torch.no_grad()
+def k_means(
+    codebook: Tensor, vectors: Tensor, nearest: Callable[[Tensor], Tensor], iterations: int
+) -> None:
+    """Fit a codebook ``(K, D)`` to vectors ``(M, D)`` in place, M at least K, by Lloyd steps.
+
+    Args:
+        codebook: starts anew, on vectors picked at random.
+        vectors: the sample.
+        nearest: names the entry of the present codebook that each of ``(m, D)`` chooses.
+        iterations: number of steps; entries that none chooses restart on a random vector.
+    """
+    codebook.copy_(vectors[torch.randperm(len(vectors), device=vectors.device)[: len(codebook)]])
+    for _ in range(iterations):
+        index = torch.cat([nearest(part) for part in vectors.split(16384)])
+        counts = torch.zeros(len(codebook), device=vectors.device)
+        counts.index_add_(0, index, torch.ones(len(index), device=vectors.device))
+        sums = torch.zeros_like(codebook).index_add_(0, index, vectors)
+        empty = counts == 0
+        sums[empty] = vectors[
+            torch.randint(len(vectors), (int(empty.sum()),), device=vectors.device)
+        ]
+        codebook.copy_(sums / counts.clamp_min(1.0)[:, None])

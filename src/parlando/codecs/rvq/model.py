@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from parlando.codecs.rvq.config import RVQConfig
-from parlando.codecs.rvq.seanet import SEANetDecoder, SEANetEncoder
-from parlando.codecs.rvq.spectral import SpectralDecoder, SpectralEncoder
+from parlando.codecs.seanet import SEANetDecoder, SEANetEncoder
+from parlando.codecs.spectral import SpectralDecoder, SpectralEncoder
 from parlando.nn.quantization import ResidualVectorQuantizer
 
 

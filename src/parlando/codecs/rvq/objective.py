@@ -8,39 +8,29 @@ built on them, valid.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from parlando.audio.distance import compressed_complex_distance, multi_resolution_mel_distance
+from parlando.codecs.reconstruction import (
+    Reconstruction,
+    adversarial_losses,
+    discriminate,
+    distances,
+    sampled_distances,
+)
 from parlando.codecs.rvq.config import RVQObjectiveConfig
 from parlando.codecs.rvq.model import RVQCodec
 from parlando.contracts import ConfigError, PhaseResult
-from parlando.nn.discriminators import (
-    Critics,
-    adversarial_loss,
-    discriminator_loss,
-    feature_matching_loss,
-)
+from parlando.nn.discriminators import Critics
 
-_MEL_WINDOWS = (256, 512, 1024, 2048)
-_MEL_BANDS = (20, 40, 80, 160)
-_COMPLEX_WINDOWS = (320, 640)
 _NOISE_STRENGTHS = (0.5, 1.2)
 _RATE_WEIGHT = 0.01
 _CENTRE_WEIGHT = 1e-4
 # Of the quantizer: moving averages that training resumes with and a released codec does without.
 _STATISTICS = ("counts", "sums")
-
-
-class Reconstruction(NamedTuple):
-    """What the generator phase hands to the discriminator phase, both ``(B, S)``, detached."""
-
-    produced: Tensor
-    reference: Tensor
 
 
 class RVQObjective(nn.Module):
@@ -135,7 +125,8 @@ class RVQObjective(nn.Module):
         listens = self.critics is not None and step >= self.critic_start_step
         if phase == "generator":
             return self._generate(self._whole_frames(batch["waveform"]), listens)
-        return self._discriminate(carry, listens)
+        assert self.critics is not None
+        return discriminate(self.critics, carry, listens)
 
     @torch.no_grad()
     def validate(self, batch: Mapping[str, Any]) -> dict[str, float]:
@@ -188,18 +179,13 @@ class RVQObjective(nn.Module):
     def _generate(self, waveform: Tensor, listens: bool) -> PhaseResult:
         latent, losses, logs = self._disturbed_latent(waveform)
         produced = self.codec.decode(latent).float()
-        # One window a step instead of all: the same gradient on average, for a quarter of the cost.
-        mel = int(torch.randint(len(_MEL_WINDOWS), ()))
-        fine = int(torch.randint(len(_COMPLEX_WINDOWS), ()))
-        with torch.autocast(waveform.device.type, enabled=False):
-            losses["mel"] = multi_resolution_mel_distance(
-                produced, waveform, self.codec.rate_hz, (_MEL_WINDOWS[mel],), (_MEL_BANDS[mel],)
-            )
-            losses["complex"] = self.complex_weight * compressed_complex_distance(
-                produced, waveform, (_COMPLEX_WINDOWS[fine],)
-            )
+        mel, fine = sampled_distances(produced, waveform, self.codec.rate_hz)
+        losses |= {"mel": mel, "complex": self.complex_weight * fine}
         if listens:
-            losses |= self._adversarial_losses(produced, waveform)
+            assert self.critics is not None
+            adversarial, feature = adversarial_losses(self.critics, produced, waveform)
+            losses["adversarial"] = self.adversarial_weight * adversarial
+            losses["feature"] = self.feature_weight * feature
         return PhaseResult(losses, logs, Reconstruction(produced.detach(), waveform))
 
     def _disturbed_latent(
@@ -243,42 +229,17 @@ class RVQObjective(nn.Module):
         fewer = torch.rand(items, device=device) < self.fewer_levels_share
         return torch.randint(1, levels + 1, (items,), device=device).where(fewer, levels)
 
-    def _adversarial_losses(self, produced: Tensor, reference: Tensor) -> dict[str, Tensor]:
-        assert self.critics is not None
-        # Detached weights: the critics pass gradients on and keep none.
-        frozen = {name: weight.detach() for name, weight in self.critics.named_parameters()}
-        judged = functional_call(self.critics, frozen, (produced,))
-        with torch.no_grad():
-            expected = functional_call(self.critics, frozen, (reference,))
-        return {
-            "adversarial": self.adversarial_weight * adversarial_loss(judged),
-            "feature": self.feature_weight * feature_matching_loss(judged, expected),
-        }
-
-    def _discriminate(self, carry: Reconstruction, learns: bool) -> PhaseResult:
-        assert self.critics is not None
-        if not learns:
-            # Zero, but of the parameters: the loop differentiates whatever a phase returns.
-            idle = torch.stack([weight.sum() for weight in self.critics.parameters()]).sum() * 0.0
-            return PhaseResult(losses={"discriminator": idle})
-        judged, expected = self.critics(carry.produced), self.critics(carry.reference)
-        return PhaseResult(losses={"discriminator": discriminator_loss(judged, expected)})
-
     def _validate_levels(self, waveform: Tensor) -> dict[str, float]:
         codes = self.codec.encode(waveform)
         figures: dict[str, float] = {}
         for count in range(1, codes.shape[1] + 1):
             produced = self.codec.decode(self.codec.embed(codes[:, :count]))
-            distances = self._distances(produced, waveform)
-            figures |= {f"{name}/levels_{count:02d}": far for name, far in distances.items()}
-        return figures | distances
+            found = self._distances(produced, waveform)
+            figures |= {f"{name}/levels_{count:02d}": far for name, far in found.items()}
+        return figures | found
 
     def _distances(self, produced: Tensor, waveform: Tensor) -> dict[str, float]:
-        mel = multi_resolution_mel_distance(
-            produced, waveform, self.codec.rate_hz, _MEL_WINDOWS, _MEL_BANDS
-        )
-        fine = compressed_complex_distance(produced, waveform, _COMPLEX_WINDOWS)
-        return {"mel": float(mel), "complex": float(fine)}
+        return distances(produced, waveform, self.codec.rate_hz)
 
     def _whole_frames(self, waveform: Tensor) -> Tensor:
         hop = self.codec.hop_samples

@@ -1,4 +1,4 @@
-"""The cheap backbone of the ``rvq`` codec: ConvNeXt blocks between an STFT and its inverse.
+"""The cheap backbone of codecs: ConvNeXt blocks between an STFT and its inverse.
 
 Everything runs at the frame rate, so a second of audio costs 80 positions instead of 16,000.
 The encoder sees magnitudes at every frequency but phases only below ``phase_hz``: the phase of the

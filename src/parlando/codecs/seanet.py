@@ -1,4 +1,4 @@
-"""The published kind of backbone of the ``rvq`` codec: strided convolutions on the samples.
+"""The published kind of backbone of codecs: strided convolutions on the samples.
 
 The encoder halves nothing but time: every block multiplies the channels by two and divides the
 rate by its stride, and the decoder mirrors it. Both keep lengths exact, ``T * hop`` samples for
