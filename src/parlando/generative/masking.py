@@ -176,7 +176,7 @@ def sample_masked(
         masked = hidden.to(device)
         logits = predict(codes, masked, torch.full((len(codes),), time, device=device))
         temperature = sampling.temperature * after * steps / max(steps - 1, 1)
-        noise = _uniform(target, generators)
+        noise = item_noise(target, generators, 2)
         drawn, confidence = _guess(logits, noise[0], temperature, sampling.top_k)
         codes = torch.where(masked, drawn.to(device), codes)
         confidence = confidence - sampling.gumbel * after * (-noise[1].log()).log()
@@ -204,12 +204,21 @@ def _guess(
     return order.gather(-1, slot)[..., 0], surety.gather(-1, slot)[..., 0].double()
 
 
-def _uniform(target: Tensor, generators: Sequence[Generator]) -> Tensor:
-    """Draw two numbers in (0, 1) for every target: ``(2, B, T)``, whatever the padding."""
-    noise = torch.full((2, *target.shape), 0.5, dtype=torch.float64)
+def item_noise(target: Tensor, generators: Sequence[Generator], count: int) -> Tensor:
+    """Draw numbers in (0, 1) for every target, from its item's generator, whatever the padding.
+
+    Args:
+        target: ``(B, T)`` on the CPU.
+        generators: one of each item, on the CPU.
+        count: numbers for each target.
+
+    Returns:
+        ``(count, B, T)`` float64, a half where there is no target.
+    """
+    noise = torch.full((count, *target.shape), 0.5, dtype=torch.float64)
     for item, (wanted, generator) in enumerate(zip(target, generators, strict=True)):
-        count = int(wanted.sum())
-        noise[:, item, wanted] = torch.rand(2, count, generator=generator, dtype=torch.float64)
+        size = (count, int(wanted.sum()))
+        noise[:, item, wanted] = torch.rand(size, generator=generator, dtype=torch.float64)
     return noise.clamp_min(1e-300)
 
 
