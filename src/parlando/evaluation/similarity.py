@@ -270,8 +270,8 @@ def _halves_or_none(samples: np.ndarray, encoder: SpeakerEncoder) -> float | Non
 
 def _voice_quantities(judge: str, human: str) -> tuple[Quantity, ...]:
     likeness = {
-        "sim_o": ("Speaker similarity to the prompt (SIM-O)", human, "sim_others"),
-        "sim_r": ("Speaker similarity to the coded prompt (SIM-R)", human, "sim_others"),
+        "sim_o": ("Speaker similarity to the original voice (SIM-O)", human, "sim_others"),
+        "sim_r": ("Speaker similarity to the coded voice (SIM-R)", human, "sim_others"),
         "sim_others": ("Similarity to others of the group", None, None),
         "sim_same": ("Similarity of a person's recordings", None, None),
         "sim_halves": ("Similarity of a recording's halves", None, None),

@@ -9,6 +9,8 @@ from parlando.evaluation.measure import Figure, Quantity, Row
 from parlando.evaluation.records import Report
 from parlando.reporting import pictures
 
+VARIED = ("levels", "noise_db", "prompt_seconds", "steps")
+"""Labels whose values a protocol varies on purpose: an average over them means nothing."""
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}
 MISSING = "–"
 
@@ -132,8 +134,20 @@ def worst_ids(report: Report, quantity: Quantity) -> list[str]:
     return [row.trial.id for row in worst_first(report, quantity)]
 
 
+def varied(report: Report) -> list[str]:
+    """List the labels whose values were varied on purpose, in the order of the report."""
+    found = conditions(report)
+    return [name for name, values in found.items() if name in VARIED and len(values) > 1]
+
+
 def headline(report: Report) -> Table:
-    """Tabulate every figure over all samples, between people and chance."""
+    """Tabulate every figure over all samples, between people and chance.
+
+    Where a protocol varies conditions on purpose it tabulates the figures by the first of them:
+    no number stands for all.
+    """
+    if names := varied(report):
+        return condition_table(report, names[0], conditions(report)[names[0]])
     rows = []
     for quantity in main_quantities(report):
         figure = report.figure(quantity.key)
@@ -180,7 +194,12 @@ def conditions(report: Report) -> dict[str, list[str]]:
 
 
 def condition_table(report: Report, name: str, values: Sequence[str]) -> Table:
-    """Tabulate quantities by the values of one label; the best of each line is strong."""
+    """Tabulate quantities by the values of one label; the best of each line is strong.
+
+    Where the label was varied on purpose, what people and chance reach over all samples stands
+    beside: it does not depend on the condition, and the headline does not tell it.
+    """
+    levels = name in VARIED
     rows = []
     for quantity in main_quantities(report):
         figures = [report.figure(quantity.key, {name: value}) for value in values]
@@ -195,8 +214,13 @@ def condition_table(report: Report, name: str, values: Sequence[str]) -> Table:
             else:
                 text, interval = with_interval(figure.value, figure.low, figure.high, quantity)
                 cells.append(Cell(text=text, detail=interval, strong=figure is best))
+        if levels:
+            overall = report.figure(quantity.key)
+            ends = (overall.human, overall.control) if overall else (None, None)
+            cells += [Cell(text=text) for text in aligned(ends, quantity)]
         rows.append(tuple(cells))
-    return Table(caption=f"By {words(name)}", columns=("Quantity", *values), rows=tuple(rows))
+    columns = ("Quantity", *values, *(("People", "Chance") if levels else ()))
+    return Table(caption=f"By {words(name)}", columns=columns, rows=tuple(rows))
 
 
 def numeric(values: Iterable[str]) -> bool:

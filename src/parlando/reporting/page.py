@@ -11,7 +11,7 @@ from parlando.contracts import ConfigError
 from parlando.evaluation.pretrained import require
 from parlando.evaluation.records import Report
 from parlando.reporting import document
-from parlando.reporting.document import Table, ratio, shown
+from parlando.reporting.document import ratio, shown
 from parlando.reporting.papers import paper_tables
 from parlando.reporting.pictures import Point, histogram, line_plot
 from parlando.reporting.players import EMBED_MEGABYTES, Sounds
@@ -147,10 +147,12 @@ def audio_note(sounds: Sounds, megabytes: float) -> str:
 
 def _conditions(report: Report) -> list[dict[str, Any]]:
     found = []
+    told = document.varied(report)[:1]  # its table is the headline
     for name, values in document.conditions(report).items():
-        table: Table = document.condition_table(report, name, values)
+        table = None if name in told else document.condition_table(report, name, values)
         plots = _condition_plots(report, name, values) if document.numeric(values) else []
-        found.append({"title": document.words(name), "table": table, "plots": plots})
+        if table or plots:
+            found.append({"title": document.words(name), "table": table, "plots": plots})
     return found
 
 
