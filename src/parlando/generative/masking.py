@@ -175,13 +175,13 @@ def sample_masked(
         time, after = (steps - step) / steps, (steps - step - 1) / steps
         masked = hidden.to(device)
         logits = predict(codes, masked, torch.full((len(codes),), time, device=device))
+        noise = item_noise(target, generators, 2)[:, hidden]
         temperature = sampling.temperature * after * steps / max(steps - 1, 1)
-        noise = item_noise(target, generators, 2)
-        drawn, confidence = _guess(logits, noise[0], temperature, sampling.top_k)
-        codes = torch.where(masked, drawn.to(device), codes)
-        confidence = confidence - sampling.gumbel * after * (-noise[1].log()).log()
+        drawn, surety = _guess(logits[masked].float(), noise[0], temperature, sampling.top_k)
+        codes = codes.masked_scatter(masked, drawn.to(device))
         # What is decided is never hidden again: the schedule only falls.
-        confidence = confidence.masked_fill(~hidden, torch.inf)
+        confidence = torch.full(target.shape, torch.inf, dtype=torch.float64)
+        confidence[hidden] = surety - sampling.gumbel * after * (-noise[1].log()).log()
         place = confidence.argsort(dim=1, stable=True).argsort(dim=1, stable=True)
         hidden = hidden & (place < hidden_count(length, after, sampling.schedule)[:, None])
         codes = codes.masked_fill(hidden.to(device), 0)
@@ -191,17 +191,14 @@ def sample_masked(
 def _guess(
     logits: Tensor, uniform: Tensor, temperature: float, top_k: int
 ) -> tuple[Tensor, Tensor]:
-    """Draw codes ``(B, T)``, and tell their log probabilities ``(B, T)``; both on the CPU."""
-    logits = logits.detach().float()
-    best, order = logits.topk(min(top_k, logits.shape[-1]), dim=-1)
-    surety = (best - logits.logsumexp(-1, keepdim=True)).cpu()
-    best, order = best.cpu(), order.cpu()
-    if temperature > 0.0:
-        slot = choose((best.double() / temperature).flatten(0, 1), uniform.flatten())
-        slot = slot.reshape(uniform.shape)[..., None]
-    else:
-        slot = torch.zeros_like(uniform, dtype=torch.int64)[..., None]
-    return order.gather(-1, slot)[..., 0], surety.gather(-1, slot)[..., 0].double()
+    """Draw codes of logits ``(M, V)``, and tell their log probabilities, ``(M,)`` on the CPU."""
+    total = logits.logsumexp(-1).cpu()
+    if temperature == 0.0:
+        likeliest, codes = (each.cpu() for each in logits.max(-1))
+        return codes, (likeliest - total).double()
+    best, order = (each.cpu() for each in logits.topk(min(top_k, logits.shape[-1]), dim=-1))
+    slot = choose(best.double() / temperature, uniform)[:, None]
+    return order.gather(1, slot)[:, 0], (best.gather(1, slot)[:, 0] - total).double()
 
 
 def item_noise(target: Tensor, generators: Sequence[Generator], count: int) -> Tensor:
