@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from parlando.aligner import config as aligner_config
+from parlando.codecs.facodec import config as facodec_config
 from parlando.codecs.rvq import config as rvq_config
 from parlando.contracts import BatchSource, ConfigError
 from parlando.data.dataset import AudioCrops, Utterances
@@ -20,7 +21,7 @@ from parlando.data.store import PreparedCorpus
 from parlando.recipes import check_names, overridden
 from parlando.systems.naturalspeech2 import config as naturalspeech2_config
 from parlando.systems.valle2 import config as valle2_config
-from parlando.training.checkpoint import load_weights
+from parlando.training.checkpoint import STATE_NAME, load_state, load_weights
 from parlando.training.config import Trainable, TrainConfig
 
 
@@ -75,6 +76,20 @@ class CodecObjectiveConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FACodecStageConfig:
+    """One stage of training the factorized codec."""
+
+    loss: facodec_config.FACodecObjectiveConfig = field(
+        default_factory=facodec_config.FACodecObjectiveConfig
+    )
+    """Stage, means of disentanglement, weights, critics."""
+    start: str = ""
+    """Released ``rvq`` codec, or folder of one, whose encoder and decoder a new run starts from."""
+    fit_frames: int = 0
+    """Frames to fit the codebooks to by k-means before the first step; 0: do not."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SystemObjectiveConfig:
     """Objective of NaturalSpeech 2 on a codec."""
 
@@ -108,6 +123,9 @@ class LanguageData(UtteranceData):
     """Where conditions of 3 to 30 s come from."""
 
 
+# Of the sample that tells the main directions of a codec's latents.
+_START_FRAMES = 20_000
+
 Build = Callable[[Any, Any, Path, Path | None], nn.Module]
 Feed = Callable[[Any, Path, TrainConfig], BatchSource]
 
@@ -126,7 +144,7 @@ def trainable(kind: str, preset: str, recipe: Mapping[str, Any] | None = None) -
     """Resolve what ``parlando train KIND PRESET`` trains.
 
     Args:
-        kind: ``aligner``, ``codec``, ``naturalspeech2`` or ``valle2``.
+        kind: ``aligner``, ``codec``, ``facodec``, ``naturalspeech2`` or ``valle2``.
         preset: one of that kind's presets.
         recipe: sections ``model``, ``objective`` and ``data`` with differences.
 
@@ -181,6 +199,36 @@ def _build_codec(
     if objective.fit_frames:
         codec.fit(_some_crops(data, objective.fit_frames))
     return build_rvq_objective(codec, objective.loss)
+
+
+def _build_facodec(
+    config: facodec_config.FACodecConfig,
+    objective: FACodecStageConfig,
+    data: Path,
+    init: Path | None,
+) -> nn.Module:
+    from parlando.codecs.facodec.model import build_facodec
+    from parlando.codecs.facodec.objective import build_facodec_objective
+    from parlando.registry import load_codec
+    from parlando.text.vocabulary import PHONE_CLASSES
+
+    codec = build_facodec(config)
+    if init is not None:
+        load_weights(init, codec)
+        codec.restart_statistics()
+    elif objective.start:
+        given = load_codec(objective.start)
+        crops = _some_crops(data, _START_FRAMES)
+        codec.start_from(given.encoder, given.decoder, crops, objective.loss.level_bits)
+    if objective.fit_frames:
+        codec.fit(_some_crops(data, objective.fit_frames))
+    speakers = {row["speaker"] for row in PreparedCorpus(data).rows}
+    trained = build_facodec_objective(
+        codec, objective.loss, phones=len(PHONE_CLASSES), speakers=len(speakers)
+    )
+    if init is not None and (init / STATE_NAME).is_file():
+        trained.take_readers(load_state(init)["objective"])
+    return trained
 
 
 def _some_crops(data: Path, frames: int) -> list[Tensor]:
@@ -247,7 +295,9 @@ def _build_valle2(
     return VALLE2Objective(model, objective.loss)
 
 
-def _feed_crops(data: CropData, folder: Path, training: TrainConfig) -> BatchSource:
+def _feed_crops(
+    data: CropData, folder: Path, training: TrainConfig, labelled: bool = False
+) -> BatchSource:
     corpus = PreparedCorpus(folder)
     crop_seconds = data.crop_frames * corpus.hop_samples / corpus.rate_hz
     return AudioCrops(
@@ -257,8 +307,13 @@ def _feed_crops(data: CropData, folder: Path, training: TrainConfig) -> BatchSou
         seed=training.seed,
         source_weights=data.source_weights,
         voice_weight=data.voice_weight,
+        labelled=labelled,
         validation_batches=2,
     )
+
+
+def _feed_labelled_crops(data: CropData, folder: Path, training: TrainConfig) -> BatchSource:
+    return _feed_crops(data, folder, training, labelled=True)
 
 
 def _feed_utterances(
@@ -318,6 +373,27 @@ _KINDS: dict[str, _Kind] = {
         ),
         build=_build_codec,
         feed=_feed_crops,
+    ),
+    "facodec": _Kind(
+        presets={
+            "paper": facodec_config.paper,
+            "small": facodec_config.small,
+            "tiny": facodec_config.tiny,
+        },
+        objective=FACodecStageConfig,
+        data=CropData,
+        training=TrainConfig(
+            steps=800_000,
+            batch_seconds=9.6,
+            learning_rate=1e-3,
+            betas=(0.8, 0.99),
+            schedule="constant",
+            cooldown_fraction=0.5,
+            gradient_clip=10.0,
+            precision="bf16",
+        ),
+        build=_build_facodec,
+        feed=_feed_labelled_crops,
     ),
     "naturalspeech2": _Kind(
         presets={

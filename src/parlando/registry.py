@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from parlando.aligner.model import Aligner
+    from parlando.codecs.facodec.model import FACodec
     from parlando.codecs.rvq.model import RVQCodec
     from parlando.speaking import Speaker
     from parlando.speech import Speech, VoiceLike
@@ -28,8 +29,11 @@ RELEASES = {
 }
 """Released weights, folders of ``parlando/weights``, and the kind of each."""
 
-UNRELEASED = {"valle2-small": "parlando train valle2 small"}
-"""Systems that are built but have no released weights yet, and the command that trains them."""
+UNRELEASED = {
+    "facodec-small": "parlando train facodec small",
+    "valle2-small": "parlando train valle2 small",
+}
+"""What is built but has no released weights yet, and the command that trains it."""
 
 DEFAULT_SYSTEM = "naturalspeech2-small"
 CODEC_OF = {"naturalspeech2": "rvq-small", "valle2": "rvq-small"}
@@ -87,6 +91,16 @@ def load_codec(place: str | Path = "rvq-small", device: str = "cpu") -> "RVQCode
     from parlando.codecs.rvq.model import build_rvq
 
     return _loaded(release_folder(place, "codec"), "codec", RVQConfig, build_rvq, device)
+
+
+def load_facodec(place: str | Path = "facodec-small", device: str = "cpu") -> "FACodec":
+    """Load a factorized codec; arguments and errors as for :func:`load`."""
+    from parlando.codecs.facodec.config import FACodecConfig
+    from parlando.codecs.facodec.model import build_facodec
+
+    return _loaded(
+        release_folder(place, "facodec"), "facodec", FACodecConfig, build_facodec, device
+    )
 
 
 def load_system(place: str | Path = DEFAULT_SYSTEM, device: str = "cpu") -> Synthesizer:
@@ -273,6 +287,7 @@ _SAMPLED: "dict[str, Callable[[Any], nn.Module]]" = {
 _MODULES: "dict[str, Callable[[Path, str], nn.Module]]" = {
     "aligner": load_aligner,
     "codec": load_codec,
+    "facodec": load_facodec,
     "naturalspeech2": _naturalspeech2_networks,
     "valle2": _valle2_networks,
 }

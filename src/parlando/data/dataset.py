@@ -24,9 +24,12 @@ from parlando.data.batching import (
 )
 from parlando.data.prompts import PromptOptions, Prompts
 from parlando.data.store import PreparedCorpus
+from parlando.text.vocabulary import PHONE_IDS
 
 _SILENT_CROP_RMS = 10.0 ** (-50.0 / 20.0)
 _CROP_ATTEMPTS = 4
+# An utterance without intonation would have noise for pitch, scaled up to a deviation of 1.
+_LEAST_PITCH_DEVIATION = 0.03
 
 
 class AudioCrops:
@@ -44,6 +47,7 @@ class AudioCrops:
         voice_weight: the same for new voices made of recorded ones.
         gain_db: range of the random gain.
         flip_polarity: whether to negate half of the crops.
+        labelled: whether to tell phones, pitch and speaker as well; needs the alignment.
         validation_batches: how many batches of the split ``valid`` to measure on.
     """
 
@@ -59,14 +63,19 @@ class AudioCrops:
         voice_weight: float = 1.0,
         gain_db: tuple[float, float] = (-10.0, 6.0),
         flip_polarity: bool = True,
+        labelled: bool = False,
         validation_batches: int = 8,
     ) -> None:
         if batch_size < 1 or crop_frames < 1:
             raise ConfigError(
                 f"batch_size is {batch_size} and crop_frames {crop_frames}, expected at least 1"
             )
-        corpus.require("audio")
+        corpus.require("audio", *(("alignment",) if labelled else ()))
         self.corpus = corpus
+        self.speakers = _speakers(corpus)
+        """Every speaker of the corpus; a labelled batch gives indices into it."""
+        self._numbers = {name: number for number, name in enumerate(self.speakers)}
+        self._labelled = labelled
         self._batch_size, self._crop_frames, self._seed = batch_size, crop_frames, seed
         self._gain_db, self._flip = gain_db, flip_polarity
         self._indices = np.array(corpus.select(split=split), dtype=np.int64)
@@ -82,13 +91,17 @@ class AudioCrops:
         self._order = functools.lru_cache(maxsize=2)(self._epoch)
 
     def batch(self, step: int, rank: int, world: int) -> dict[str, Any]:
-        """Return ``{"waveform": (B, S)}`` of a step."""
+        """Return the batch of a step.
+
+        Returns:
+            ``waveform`` (B, S) float32; where labelled also ``phones`` (B, T) int64, indices of
+            ``PHONE_CLASSES`` by forced alignment, 0 where not known; ``pitch`` (B, T) float32,
+            log-F0 less its mean over the utterance, in its deviations, 0 where unvoiced; ``voiced``
+            (B, T) bool; ``frame_mask`` (B, T) bool, False in the padding of short utterances;
+            and ``speaker`` (B,) int64.
+        """
         first = (step * world + rank) * self._batch_size
-        return {
-            "waveform": torch.stack(
-                [self._crop(position) for position in range(first, first + self._batch_size)]
-            )
-        }
+        return _stacked([self._crop(place) for place in range(first, first + self._batch_size)])
 
     def validation(self) -> Iterator[dict[str, Any]]:
         """Yield the middles of utterances of the split ``valid``, without augmentation."""
@@ -96,29 +109,54 @@ class AudioCrops:
             crops = []
             for index in self._held_out[start : start + self._batch_size]:
                 spare = max(0, self.corpus.rows[index]["n_frames"] - self._crop_frames)
-                crops.append(self._read(index, spare // 2))
-            yield {"waveform": torch.stack(crops)}
+                crops.append(
+                    {"waveform": self._read(index, spare // 2)} | self._labels(index, spare // 2)
+                )
+            yield _stacked(crops)
 
     def _epoch(self, epoch: int) -> np.ndarray:
         return epoch_order(self._weights, self._shards, self._seed, epoch)
 
-    def _crop(self, position: int) -> Tensor:
+    def _crop(self, position: int) -> dict[str, Tensor]:
         epoch, place = divmod(position, self._length)
         index = int(self._indices[self._order(epoch)[place]])
         rng = np.random.default_rng([self._seed, epoch, place, 2])
         spare = max(0, self.corpus.rows[index]["n_frames"] - self._crop_frames)
         for _ in range(_CROP_ATTEMPTS):
-            crop = self._read(index, int(rng.integers(spare + 1)))
+            start = int(rng.integers(spare + 1))
+            crop = self._read(index, start)
             if float(crop.square().mean().sqrt()) > _SILENT_CROP_RMS:
                 break
         gain = 10.0 ** (float(rng.uniform(*self._gain_db)) / 20.0)
         gain = min(gain, 1.0 / max(float(crop.abs().max()), 1e-5))
-        return crop * (-gain if self._flip and rng.integers(2) else gain)
+        crop = crop * (-gain if self._flip and rng.integers(2) else gain)
+        return {"waveform": crop} | self._labels(index, start)
 
     def _read(self, index: int, start: int) -> Tensor:
         count = min(self._crop_frames, self.corpus.rows[index]["n_frames"] - start)
         crop = self.corpus.crop(index, start, count)
         return pad([crop], self._crop_frames * self.corpus.hop_samples)[0]
+
+    def _labels(self, index: int, start: int) -> dict[str, Tensor]:
+        """Tell what is said, how high and by whom in the crop at a frame of an utterance."""
+        if not self._labelled:
+            return {}
+        row = self.corpus.rows[index]
+        item = self.corpus.item(index, ("f0", "voiced", "symbols", "durations"))
+        phones = torch.zeros(row["n_frames"], dtype=torch.int64)
+        if row["n_symbols"] and row.get("rejected") is None:
+            phones = torch.tensor(PHONE_IDS)[item["symbols"]].repeat_interleave(item["durations"])
+        frames = {
+            "phones": phones,
+            "pitch": _relative_pitch(item["f0"], item["voiced"]),
+            "voiced": item["voiced"],
+            "frame_mask": torch.ones(row["n_frames"], dtype=torch.bool),
+        }
+        stop = start + self._crop_frames
+        labels = {
+            name: pad([values[start:stop]], self._crop_frames)[0] for name, values in frames.items()
+        }
+        return labels | {"speaker": torch.tensor(self._numbers[row["speaker"]])}
 
 
 class Utterances:
@@ -166,7 +204,7 @@ class Utterances:
         self._parts, self._seed = tuple(parts), seed
         self._prompts = None if prompts is None else Prompts(corpus, prompts)
         self._range = (shortest_frames, longest_frames or batch_frames)
-        self.speakers = sorted({row["speaker"] for row in corpus.rows})
+        self.speakers = _speakers(corpus)
         """Every speaker of the corpus; a batch gives indices into it."""
         self._numbers = {name: number for number, name in enumerate(self.speakers)}
         self._indices = self._qualified(split)
@@ -250,3 +288,21 @@ class Utterances:
             if name in item:
                 return item[name].shape[-1]
         return item["waveform"].shape[-1] // self.corpus.hop_samples
+
+
+def _speakers(corpus: PreparedCorpus) -> list[str]:
+    return sorted({row["speaker"] for row in corpus.rows})
+
+
+def _stacked(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+    return {name: torch.stack([item[name] for item in items]) for name in items[0]}
+
+
+def _relative_pitch(f0: Tensor, voiced: Tensor) -> Tensor:
+    """Return log-F0 ``(T,)`` less its mean over voiced frames, in its deviations; 0 elsewhere."""
+    if not bool(voiced.any()):
+        return torch.zeros_like(f0)
+    log_f0 = f0.clamp_min(1.0).log()
+    spoken = log_f0[voiced]
+    deviation = spoken.std(correction=0).clamp_min(_LEAST_PITCH_DEVIATION)
+    return ((log_f0 - spoken.mean()) / deviation) * voiced

@@ -6,7 +6,7 @@ than one large one, and cheaper.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,40 +25,22 @@ class Verdict(NamedTuple):
     """Hidden activations, first layer to last, each ``(B, C, ...)``."""
 
 
-class STFTCritic(nn.Module):
-    """Judge the complex short-time spectrum at one window length.
-
-    Source: Défossez et al. 2022 (EnCodec), section 3.4. Deviations: magnitudes are compressed by a
-    power of 0.3, so that quiet speech is judged as severely as loud speech, and time and
-    frequency are strided early, where the published critic strides frequency only, and late.
+class CompressedSpectrum(nn.Module):
+    """Short-time spectrum ``(B, 2, F, T)`` with magnitudes compressed by a power of 0.3.
 
     Args:
-        window_samples: window and transform length, a multiple of four; the hop is half of it.
-        width: channels of the first layer; later ones have 2, 4 and 4 times as many.
+        window_samples: window and transform length; the hop is half of it.
     """
 
     window: Tensor
 
-    def __init__(self, window_samples: int, width: int = 8):
+    def __init__(self, window_samples: int):
         super().__init__()
         self.window_samples = window_samples
         self.register_buffer("window", torch.hann_window(window_samples), persistent=False)
-        # Kernels and steps are (frequency, time).
-        self.layers = nn.ModuleList(
-            [
-                weight_norm(nn.Conv2d(2, width, (7, 3), (2, 1), (3, 1))),
-                weight_norm(nn.Conv2d(width, 2 * width, (5, 3), (2, 2), (2, 1))),
-                weight_norm(nn.Conv2d(2 * width, 4 * width, (5, 3), (2, 2), (2, 1))),
-                weight_norm(nn.Conv2d(4 * width, 4 * width, 3, padding=1)),
-            ]
-        )
-        self.output = weight_norm(nn.Conv2d(4 * width, 1, 3, padding=1))
 
-    def forward(self, waveform: Tensor) -> Verdict:
-        """Judge ``(B, S)``, ``S`` more than half a window; scores are ``(B, 1, F', T')``."""
-        return _pass_through(self.layers, self.output, self._spectrum(waveform))
-
-    def _spectrum(self, waveform: Tensor) -> Tensor:
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Map ``(B, S)`` to real and imaginary parts; full precision even under autocast."""
         with torch.autocast(waveform.device.type, enabled=False):
             spectrum = torch.stft(
                 waveform.float(),
@@ -72,6 +54,89 @@ class STFTCritic(nn.Module):
             # The floor keeps the gradient finite where there is silence.
             energy = parts.square().sum(-1, keepdim=True) + 1e-8
             return (parts * energy.pow(-0.35)).movedim(-1, 1)
+
+
+class STFTCritic(nn.Module):
+    """Judge the complex short-time spectrum at one window length.
+
+    Source: Défossez et al. 2022 (EnCodec), section 3.4. Deviations: magnitudes are compressed by a
+    power of 0.3, so that quiet speech is judged as severely as loud speech, and time and
+    frequency are strided early, where the published critic strides frequency only, and late.
+
+    Args:
+        window_samples: window and transform length, a multiple of four; the hop is half of it.
+        width: channels of the first layer; later ones have 2, 4 and 4 times as many.
+    """
+
+    def __init__(self, window_samples: int, width: int = 8):
+        super().__init__()
+        self.spectrum = CompressedSpectrum(window_samples)
+        # Kernels and steps are (frequency, time).
+        self.layers = nn.ModuleList(
+            [
+                weight_norm(nn.Conv2d(2, width, (7, 3), (2, 1), (3, 1))),
+                weight_norm(nn.Conv2d(width, 2 * width, (5, 3), (2, 2), (2, 1))),
+                weight_norm(nn.Conv2d(2 * width, 4 * width, (5, 3), (2, 2), (2, 1))),
+                weight_norm(nn.Conv2d(4 * width, 4 * width, 3, padding=1)),
+            ]
+        )
+        self.output = weight_norm(nn.Conv2d(4 * width, 1, 3, padding=1))
+
+    def forward(self, waveform: Tensor) -> Verdict:
+        """Judge ``(B, S)``, ``S`` more than half a window; scores are ``(B, 1, F', T')``."""
+        return _pass_through(self.layers, self.output, self.spectrum(waveform))
+
+
+class BandCritic(nn.Module):
+    """Judge the complex short-time spectrum at one window length, band by band.
+
+    Source: Kumar et al. 2023 (DAC), section 3.4: bands apart, so that a loud one does not hide the
+    faults of another. Deviations: magnitudes are compressed as by :class:`STFTCritic`; the bands'
+    scores are joined along the frequencies.
+
+    Args:
+        window_samples: window and transform length, a multiple of four; the hop is half of it.
+        width: channels of every layer.
+        edges: inner limits of the bands, as shares of the highest frequency.
+    """
+
+    def __init__(
+        self,
+        window_samples: int,
+        width: int = 32,
+        edges: Sequence[float] = (0.1, 0.25, 0.5, 0.75),
+    ):
+        super().__init__()
+        self.spectrum = CompressedSpectrum(window_samples)
+        bins = window_samples // 2 + 1
+        self.limits = [0, *(round(edge * bins) for edge in edges), bins]
+        # Kernels and steps are (frequency, time).
+        self.bands = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    weight_norm(nn.Conv2d(2, width, (9, 3), padding=(4, 1))),
+                    *(
+                        weight_norm(nn.Conv2d(width, width, (9, 3), (2, 1), (4, 1)))
+                        for _ in range(3)
+                    ),
+                    weight_norm(nn.Conv2d(width, width, 3, padding=1)),
+                ]
+            )
+            for _ in range(len(edges) + 1)
+        )
+        self.output = weight_norm(nn.Conv2d(width, 1, 3, padding=1))
+
+    def forward(self, waveform: Tensor) -> Verdict:
+        """Judge ``(B, S)``, ``S`` more than half a window; scores are ``(B, 1, F', T')``."""
+        spectrum = self.spectrum(waveform)
+        scores, features = [], []
+        for layers, low, high in zip(self.bands, self.limits[:-1], self.limits[1:], strict=True):
+            verdict = _pass_through(
+                cast(nn.ModuleList, layers), self.output, spectrum[:, :, low:high]
+            )
+            scores.append(verdict.score)
+            features += verdict.features
+        return Verdict(torch.cat(scores, dim=2), features)
 
 
 class PeriodCritic(nn.Module):
@@ -112,6 +177,7 @@ class Critics(nn.Module):
             (bfloat16, one CPU thread: 0.21 s each for 12 waveforms of 0.8 s).
         periods: one :class:`PeriodCritic` of the published width for each period. Eight million
             parameters each: for accelerators.
+        bands: judge spectra band by band, by a :class:`BandCritic` for each window length.
     """
 
     def __init__(
@@ -119,11 +185,13 @@ class Critics(nn.Module):
         windows_samples: Sequence[int] = (1024, 512, 256),
         width: int = 8,
         periods: Sequence[int] = (),
+        bands: bool = False,
     ):
         super().__init__()
+        spectral = BandCritic if bands else STFTCritic
         self.critics = nn.ModuleList(
             [
-                *(STFTCritic(window, width) for window in windows_samples),
+                *(spectral(window, width) for window in windows_samples),
                 *(PeriodCritic(period) for period in periods),
             ]
         )

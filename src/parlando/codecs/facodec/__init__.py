@@ -1,0 +1,1 @@
+"""The factorized codec of NaturalSpeech 3: prosody, content, detail, and a timbre vector."""
