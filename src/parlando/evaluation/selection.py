@@ -108,7 +108,9 @@ def select(
         shortfalls.append(f"a quick look: at most {limit} sentences")
     if protocol.prompts.rule != "other-utterance" or protocol.prompts.seconds:
         remarks.append(_TEXT_RULE)
-    trials = tuple(_trials(protocol, draw, seed, words_within, remarks))
+    listed = [text for part in protocol.texts for text in part.read()]
+    listed += [item.text for item in sentences if item.text]
+    trials = tuple(_trials(protocol, draw, seed, words_within, listed, remarks))
     if unknown := {one.speaker for one in draw.drawn} - draw.gallery.keys():
         remarks.append(f"{len(unknown)} speakers have no speech left to be identified by")
     return Selection(
@@ -275,14 +277,16 @@ def _sentences(
 
 
 def _trials(
-    protocol: Protocol, draw: Draw, seed: int, words_within: WordsWithin, remarks: list[str]
+    protocol: Protocol,
+    draw: Draw,
+    seed: int,
+    words_within: WordsWithin,
+    listed: Sequence[str],
+    remarks: list[str],
 ) -> Iterator[Trial]:
     """Give every sentence under every condition; all else of it stays the same."""
-    texts = [one.sentence.text for one in draw.drawn]
-    try:
-        controls: list[str | None] = [texts[index] for index in shuffled(texts, seed)]
-    except ValueError:
-        controls = [None] * len(texts)
+    controls = _controls([one.sentence.text for one in draw.drawn], listed, seed)
+    if None in controls:
         remarks.append("too few different texts for a control by shuffled texts")
     for number, (one, control) in enumerate(zip(draw.drawn, controls, strict=True)):
         stem = f"{number:04d}-{_NO_NAME.sub('-', one.sentence.name)}"
@@ -304,6 +308,17 @@ def _trials(
                 options={} if condition.steps is None else {"steps": condition.steps},
                 seed=seed + number,
             )
+
+
+def _controls(texts: Sequence[str], listed: Sequence[str], seed: int) -> Sequence[str | None]:
+    """Give every text another one, of those spoken or, where they are too few, of all listed."""
+    unspoken = [text for text in dict.fromkeys(listed) if text not in texts]
+    for pool in (texts, [*texts, *unspoken]):
+        try:
+            return [pool[index] for index in shuffled(pool, seed)[: len(texts)]]
+        except ValueError:
+            continue
+    return [None] * len(texts)
 
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
