@@ -54,7 +54,7 @@ def guided_logits(
     have no part in it.
 
     Source: NaturalSpeech 3, section 3.3, with strength 1 and the full rescale; partial: Lin et al.
-    2023, equation 16. Choice: the papers do not say over what the deviation is taken.
+    2023, section 3.4. Choice: the papers do not say over what the deviation is taken.
 
     Args:
         conditional: ``(..., V)`` finite, predicted with the prompt.

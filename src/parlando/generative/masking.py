@@ -146,7 +146,7 @@ def sample_masked(
     after it, ``floor(N sigma(t))`` of an item's N undecided codes are hidden. The last step takes
     the likeliest codes.
 
-    Source: NaturalSpeech 3, section 3.3 and seed slides; MaskGIT, section 3.2. Choice: confidence
+    Source: NaturalSpeech 3, section 3.3; MaskGIT, section 3.2. Choice: confidence
     is the log probability among *all* codes, before temperature and top-k, plus Gumbel noise
     scaled by the time after the step (as MaskGIT). N counts an item's own codes, without padding
     and prompt.
@@ -260,7 +260,7 @@ def draw_times(count: int, generator: Generator | None = None) -> Tensor:
 
     Each is uniform; together they are ``1 / count`` apart, so that losses vary less.
 
-    Source: Kingma et al. 2021, "Variational Diffusion Models", appendix I.1.
+    Source: Kingma et al. 2021, "Variational Diffusion Models", appendix.
     """
     device = "cpu" if generator is None else generator.device
     start = torch.rand((), generator=generator, device=device)
@@ -329,7 +329,7 @@ def mask_codes(
 
     The prompt, what is real and no target, is seen at all levels and never changed.
 
-    Source: NaturalSpeech 3, section 3.3; SoundStorm, section 3.3; for ``mask_rate`` see
+    Source: NaturalSpeech 3, section 3.3; SoundStorm; for ``mask_rate`` see
     :class:`~parlando.generative.transitions.TransitionProcess`.
 
     Args:
@@ -409,8 +409,7 @@ def masked_bound(
     The weight is ``sigma'(t) / sigma(t)``; it is the limit, of many steps, of the variational bound
     of the absorbing process. A number to compare models by; training does well without weights.
 
-    Source: Austin et al. 2021 (arXiv 2107.03006), appendix A.3; Shi et al. 2024 (arXiv 2406.04329),
-    equation 5.
+    Source: Shi et al. 2024 (arXiv 2406.04329), the objective in continuous time.
 
     Args:
         logits: ``(B, T, V)``.

@@ -8,7 +8,7 @@ columns "to", and each row sums to 1:
 Products of such matrices have the same form. So nothing here ever builds a matrix: three numbers a
 step, ``alpha + beta + gamma = 1``, are enough, and all costs are linear in K.
 
-Source: Austin et al. 2021 (arXiv 2107.03006), section 3 and appendix A; Gu et al. 2022, "Vector
+Source: Austin et al. 2021 (arXiv 2107.03006), section 3; Gu et al. 2022, "Vector
 Quantized Diffusion Model" (arXiv 2111.14822), section 4. Deviation: there, and in slides made from
 it, beta is the share of each code and matrices are printed transposed; here it is that of all K.
 """
@@ -134,7 +134,7 @@ class TransitionProcess:
         Where these are the true ``p(x_0 | x_t)``, so is the result. Codes that ``x_t`` cannot come
         from have no part in it.
 
-        Source: Gu et al. 2022, equation 11. Deviation from Austin et al., equation 4, who leave
+        Source: Gu et al. 2022, section 4. Deviation from Austin et al., equation 4, who leave
         out the division by ``q(x_t | x_0)``; that is exact for the mask alone.
 
         Args:
@@ -303,7 +303,7 @@ def mixed_process(
     With the linear schedule what is kept falls from 1 to 0, what is masked grows to 0.9, and what
     is replaced to 0.1.
 
-    Source: Gu et al. 2022, section 4.1; with these rates Yang et al. 2023, "Diffsound".
+    Source: Gu et al. 2022, section 4; with these rates Yang et al. 2022, "Diffsound".
 
     Args:
         entries: number of codes K.
@@ -325,7 +325,7 @@ def bert_process(
 ) -> TransitionProcess:
     """Build BERT's corruption, a process of one step.
 
-    Source: Devlin et al. 2019, section 3.1; Austin et al. 2021, section 3.2.
+    Source: Devlin et al. 2019, section 3.1; as a process Austin et al. 2021.
 
     Args:
         entries: number of codes K.
@@ -344,7 +344,7 @@ def autoregressive_process(entries: int, length: int) -> TransitionProcess:
 
     Its variational bound is the sum of the cross-entropies of each code given those before it.
 
-    Source: Austin et al. 2021, section 3.2.
+    Source: Austin et al. 2021.
 
     Args:
         entries: number of codes K.
