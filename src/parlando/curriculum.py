@@ -20,6 +20,7 @@ from parlando.data.prompts import PromptOptions
 from parlando.data.store import PreparedCorpus
 from parlando.recipes import check_names, overridden
 from parlando.systems.naturalspeech2 import config as naturalspeech2_config
+from parlando.systems.naturalspeech3 import config as naturalspeech3_config
 from parlando.systems.valle2 import config as valle2_config
 from parlando.training.checkpoint import STATE_NAME, load_state, load_weights
 from parlando.training.config import Trainable, TrainConfig
@@ -126,6 +127,27 @@ class LanguageData(UtteranceData):
 # Of the sample that tells the main directions of a codec's latents.
 _START_FRAMES = 20_000
 
+
+@dataclass(frozen=True, kw_only=True)
+class FactorizedObjectiveConfig:
+    """Objective of NaturalSpeech 3 on a codec."""
+
+    loss: naturalspeech3_config.NaturalSpeech3ObjectiveConfig = field(
+        default_factory=naturalspeech3_config.NaturalSpeech3ObjectiveConfig
+    )
+    """Weights of its terms."""
+    codec: str = "facodec-small"
+    """Released codec, or folder of one, whose codes the corpus holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorizedData(UtteranceData):
+    """Whole utterances after a prompt whose phones and durations are known."""
+
+    prompts: PromptOptions = field(default_factory=lambda: PromptOptions(symbols=True))
+    """Where prompts come from."""
+
+
 Build = Callable[[Any, Any, Path, Path | None], nn.Module]
 Feed = Callable[[Any, Path, TrainConfig], BatchSource]
 
@@ -144,7 +166,8 @@ def trainable(kind: str, preset: str, recipe: Mapping[str, Any] | None = None) -
     """Resolve what ``parlando train KIND PRESET`` trains.
 
     Args:
-        kind: ``aligner``, ``codec``, ``facodec``, ``naturalspeech2`` or ``valle2``.
+        kind: ``aligner``, ``codec``, ``facodec``, ``naturalspeech2``, ``naturalspeech3`` or
+            ``valle2``.
         preset: one of that kind's presets.
         recipe: sections ``model``, ``objective`` and ``data`` with differences.
 
@@ -295,6 +318,37 @@ def _build_valle2(
     return VALLE2Objective(model, objective.loss)
 
 
+def _build_naturalspeech3(
+    config: naturalspeech3_config.NaturalSpeech3Config,
+    objective: FactorizedObjectiveConfig,
+    data: Path,
+    init: Path | None,
+) -> nn.Module:
+    from parlando.codecs.facodec.model import FACodec
+    from parlando.registry import load_any_codec
+    from parlando.systems.naturalspeech3.model import NaturalSpeech3
+    from parlando.systems.naturalspeech3.objective import NaturalSpeech3Objective
+    from parlando.text.vocabulary import SYMBOLS
+
+    codec = load_any_codec(objective.codec)
+    if isinstance(codec, FACodec):
+        books, levels = codec.quantizer("prosody").codebooks, codec.levels
+        prosody_entries = books[0]
+    else:
+        books, prosody_entries = codec.quantizer.codebooks, None
+        levels = len(books)
+    if config.levels > levels or config.codebook_size != books.shape[1]:
+        raise ConfigError(
+            f"the codec {objective.codec} has {levels} levels of {books.shape[1]} codes, the "
+            f"preset reads {config.levels} of {config.codebook_size}; set levels and "
+            "codebook_size in the recipe's [model]"
+        )
+    model = NaturalSpeech3(config, len(SYMBOLS))
+    if init is not None:
+        load_weights(init, model)
+    return NaturalSpeech3Objective(model, objective.loss, prosody_entries)
+
+
 def _feed_crops(
     data: CropData, folder: Path, training: TrainConfig, labelled: bool = False
 ) -> BatchSource:
@@ -414,6 +468,27 @@ _KINDS: dict[str, _Kind] = {
         ),
         build=_build_naturalspeech2,
         feed=_feed_utterances(("symbols", "durations", "codes", "f0", "voiced"), prompted=True),
+    ),
+    "naturalspeech3": _Kind(
+        presets={
+            "paper": naturalspeech3_config.paper,
+            "paper_1b": naturalspeech3_config.paper_1b,
+            "small": naturalspeech3_config.small,
+            "tiny": naturalspeech3_config.tiny,
+        },
+        objective=FactorizedObjectiveConfig,
+        data=FactorizedData,
+        training=TrainConfig(
+            steps=1_000_000,
+            batch_seconds=125.0,
+            learning_rate=1e-4,
+            betas=(0.9, 0.98),
+            warmup_steps=5_000,
+            schedule="inverse_square_root",
+            precision="bf16",
+        ),
+        build=_build_naturalspeech3,
+        feed=_feed_utterances(("symbols", "durations", "codes", "f0"), prompted=True),
     ),
     "valle2": _Kind(
         presets={

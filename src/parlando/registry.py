@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from parlando.speaking import Speaker
     from parlando.speech import Speech, VoiceLike
     from parlando.systems.naturalspeech2.model import NaturalSpeech2
+    from parlando.systems.naturalspeech3.model import NaturalSpeech3
     from parlando.systems.valle2.model import VALLE2
     from parlando.systems.valle2.synthesis import Scorer
 
@@ -31,12 +32,17 @@ RELEASES = {
 
 UNRELEASED = {
     "facodec-small": "parlando train facodec small",
+    "naturalspeech3-small": "parlando train naturalspeech3 small",
     "valle2-small": "parlando train valle2 small",
 }
 """What is built but has no released weights yet, and the command that trains it."""
 
 DEFAULT_SYSTEM = "naturalspeech2-small"
-CODEC_OF = {"naturalspeech2": "rvq-small", "valle2": "rvq-small"}
+CODEC_OF = {
+    "naturalspeech2": "rvq-small",
+    "naturalspeech3": "facodec-small",
+    "valle2": "rvq-small",
+}
 """The released codec on whose latents or codes a system is trained."""
 
 _WEIGHTS = Path(__file__).parent / "weights"
@@ -101,6 +107,16 @@ def load_facodec(place: str | Path = "facodec-small", device: str = "cpu") -> "F
     return _loaded(
         release_folder(place, "facodec"), "facodec", FACodecConfig, build_facodec, device
     )
+
+
+def load_any_codec(place: str | Path, device: str = "cpu") -> "RVQCodec | FACodec":
+    """Load a codec of either kind; arguments and errors as for :func:`load`."""
+    from parlando.training.checkpoint import read_card
+
+    folder = release_folder(place, "codec", "facodec")
+    if read_card(folder).kind == "facodec":
+        return load_facodec(folder, device)
+    return load_codec(folder, device)
 
 
 def load_system(place: str | Path = DEFAULT_SYSTEM, device: str = "cpu") -> Synthesizer:
@@ -233,6 +249,17 @@ def _valle2_networks(folder: Path, device: str) -> "VALLE2":
     return _loaded(folder, "valle2", VALLE2Config, build, device)
 
 
+def _naturalspeech3_networks(folder: Path, device: str) -> "NaturalSpeech3":
+    from parlando.systems.naturalspeech3.config import NaturalSpeech3Config
+    from parlando.systems.naturalspeech3.model import NaturalSpeech3
+    from parlando.text.vocabulary import SYMBOLS
+
+    def build(config: NaturalSpeech3Config) -> NaturalSpeech3:
+        return NaturalSpeech3(config, len(SYMBOLS))
+
+    return _loaded(folder, "naturalspeech3", NaturalSpeech3Config, build, device)
+
+
 def _load_valle2(folder: Path, device: str) -> Synthesizer:
     from parlando.systems.valle2.synthesis import VALLE2Synthesizer
 
@@ -289,6 +316,7 @@ _MODULES: "dict[str, Callable[[Path, str], nn.Module]]" = {
     "codec": load_codec,
     "facodec": load_facodec,
     "naturalspeech2": _naturalspeech2_networks,
+    "naturalspeech3": _naturalspeech3_networks,
     "valle2": _valle2_networks,
 }
 

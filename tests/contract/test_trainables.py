@@ -8,6 +8,8 @@ import tinycorpus
 import torch
 from safetensors.torch import load_file
 
+from parlando.codecs.facodec.config import tiny as tiny_facodec
+from parlando.codecs.facodec.model import build_facodec
 from parlando.codecs.rvq.config import tiny as tiny_codec
 from parlando.codecs.rvq.model import build_rvq
 from parlando.contracts import CheckpointError, ConfigError, Objective
@@ -45,12 +47,22 @@ def data(tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module")
+def facodec(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("codec") / "tiny-facodec"
+    torch.manual_seed(0)
+    config = tiny_facodec()
+    save_release(folder, build_facodec(config), Card(kind="facodec", config=to_mapping(config)))
+    return folder
+
+
 @pytest.fixture
-def tiny(codec):
-    """Resolve a kind's preset ``tiny`` against the tiny codec."""
+def tiny(codec, facodec):
+    """Resolve a kind's preset ``tiny`` against the tiny codec of its sort."""
 
     def resolve(kind):
-        objective = {"codec": str(codec)} if kind in CODEC_OF else {}
+        own = {"rvq-small": codec, "facodec-small": facodec}
+        objective = {"codec": str(own[CODEC_OF[kind]])} if kind in CODEC_OF else {}
         return trainable(kind, "tiny", {"objective": objective})
 
     return resolve

@@ -72,9 +72,9 @@ def run(options: Options) -> None:
             options.limits,
         )
     if "codes" in options.stages:
-        from parlando.registry import load_codec
+        from parlando.registry import load_any_codec
 
-        codec = load_codec(options.codec, options.device)
+        codec = load_any_codec(options.codec, options.device)
         place = next(codec.parameters()).device
         prepare_codes(
             options.out, lambda waveform: codec.encode(waveform.to(place)), _fingerprint(codec)

@@ -62,7 +62,9 @@ class Options:
     --nproc-per-node N $(which parlando) train … --device cpu`` on CPUs. Ctrl-C saves and ends.
     """
 
-    kind: tyro.conf.Positional[Literal["aligner", "codec", "facodec", "naturalspeech2", "valle2"]]
+    kind: tyro.conf.Positional[
+        Literal["aligner", "codec", "facodec", "naturalspeech2", "naturalspeech3", "valle2"]
+    ]
     """What to train."""
     preset: tyro.conf.Positional[str]
     """Named configuration, for example ``small`` or ``paper``."""

@@ -1,0 +1,1 @@
+"""NaturalSpeech 3: factorized discrete diffusion over the codes of FACodec."""

@@ -1,0 +1,121 @@
+"""Configuration of NaturalSpeech 3."""
+
+from dataclasses import dataclass
+
+from parlando.contracts import ConfigError
+from parlando.generative.masking import find_schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class NaturalSpeech3Config:
+    """Shape of NaturalSpeech 3; the defaults are the paper's (appendix B)."""
+
+    levels: int = 6
+    """Codes of a frame, lowest first: of FACodec one of prosody, two of content, three of
+    detail."""
+    codebook_size: int = 1024
+    """Entries of every codebook."""
+    phone_prosody: bool = True
+    """Draw one prosody code for each phone before its duration; off over codes that are not
+    factorized (the row "- factorization")."""
+    longest_phone_frames: int = 127
+    """Longest duration that has a class of its own."""
+    phoneme_width: int = 512
+    """Channels of the phoneme encoder."""
+    phoneme_layers: int = 6
+    """Its Transformer layers."""
+    phoneme_heads: int = 8
+    """Its attention heads."""
+    phoneme_filter_width: int = 2048
+    """Inner width of its feed-forward networks."""
+    phoneme_kernel: int = 9
+    """Kernel of those."""
+    width: int = 1024
+    """Channels of both diffusion networks."""
+    heads: int = 8
+    """Their attention heads."""
+    filter_width: int = 2048
+    """Inner width of their feed-forward networks."""
+    kernel: int = 3
+    """Kernel of those."""
+    phone_layers: int = 6
+    """Layers of the network for phones: prosody and durations."""
+    frame_layers: int = 12
+    """Layers of the network for frames, shared by all attributes."""
+    dropout: float = 0.1
+    """Dropout everywhere."""
+
+    def __post_init__(self) -> None:
+        if self.levels < 1 or self.longest_phone_frames < 1:
+            raise ConfigError(
+                f"levels are {self.levels} and longest_phone_frames {self.longest_phone_frames}; "
+                "give 1 or more of each"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NaturalSpeech3ObjectiveConfig:
+    """Weights and probabilities of the objective."""
+
+    schedule: str = "sine"
+    """Share of codes that is hidden, by time (section 3.3)."""
+    drop_prompt: float = 0.15
+    """Probability of training an item without its prompt, for guidance."""
+    level_weights: tuple[float, ...] = ()
+    """How often each level of frames is learnt; none: all alike."""
+    phone_prosody_weight: float = 1.0
+    """Weight of the prosody of phones beside the frames."""
+    duration_weight: float = 1.0
+    """Weight of durations beside the frames."""
+
+    def __post_init__(self) -> None:
+        find_schedule(self.schedule)
+        if not 0.0 <= self.drop_prompt < 1.0:
+            raise ConfigError(f"drop_prompt is {self.drop_prompt}; give 0 or more, below 1")
+
+
+def paper() -> NaturalSpeech3Config:
+    """Return the paper's shape, about 500 million parameters with the codec."""
+    return NaturalSpeech3Config()
+
+
+def paper_1b() -> NaturalSpeech3Config:
+    """Return the paper's larger shape, with 24 layers for frames (section 4.5)."""
+    return NaturalSpeech3Config(frame_layers=24)
+
+
+def small() -> NaturalSpeech3Config:
+    """Return a shape for two CPU cores, about seven million parameters."""
+    return NaturalSpeech3Config(
+        phoneme_width=192,
+        phoneme_layers=2,
+        phoneme_heads=4,
+        phoneme_filter_width=288,
+        phoneme_kernel=5,
+        width=192,
+        heads=4,
+        filter_width=336,
+        phone_layers=2,
+        frame_layers=5,
+        dropout=0.0,
+    )
+
+
+def tiny() -> NaturalSpeech3Config:
+    """Return a shape for tests."""
+    return NaturalSpeech3Config(
+        levels=4,
+        codebook_size=16,
+        longest_phone_frames=15,
+        phoneme_width=16,
+        phoneme_layers=1,
+        phoneme_heads=2,
+        phoneme_filter_width=16,
+        phoneme_kernel=3,
+        width=16,
+        heads=2,
+        filter_width=24,
+        phone_layers=1,
+        frame_layers=2,
+        dropout=0.0,
+    )

@@ -1,0 +1,244 @@
+"""What holds for the networks and the objective of NaturalSpeech 3, whatever their weights."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from parlando.contracts import ConfigError
+from parlando.data.batching import mask_of
+from parlando.systems.naturalspeech3.config import (
+    NaturalSpeech3ObjectiveConfig,
+    paper,
+    paper_1b,
+    small,
+    tiny,
+)
+from parlando.systems.naturalspeech3.model import (
+    DURATION,
+    PROSODY,
+    NaturalSpeech3,
+    join,
+    phone_of_frame,
+)
+from parlando.systems.naturalspeech3.objective import NaturalSpeech3Objective, phone_prosody
+from parlando.text.vocabulary import SYMBOLS
+
+
+def tiny_model(**differences):
+    torch.manual_seed(0)
+    model = NaturalSpeech3(replace(tiny(), **differences), len(SYMBOLS)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "projection" in name:  # as after some training: adaptive norms start as plain ones
+                parameter.normal_(std=0.3)
+    return model
+
+
+def entries():
+    vectors = torch.randn(16, 3, generator=torch.Generator().manual_seed(1))
+    return vectors / vectors.norm(dim=1, keepdim=True)
+
+
+def tiny_objective(objective=None, **differences):
+    config = objective or NaturalSpeech3ObjectiveConfig(drop_prompt=0.0)
+    return NaturalSpeech3Objective(tiny_model(**differences), config, entries())
+
+
+def batch(seed=0):
+    """Two items: 4 symbols over 21 frames after 3 over 12, and 3 over 13 after 2 over 7."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randint(16, shape, generator=generator)
+
+    return {
+        "symbols": draw(2, 4),
+        "symbol_mask": mask_of([4, 3]),
+        "durations": torch.tensor([[5, 6, 4, 6], [4, 5, 4, 0]]),
+        "codes": draw(2, 4, 21),
+        "frame_mask": mask_of([21, 13]),
+        "prompt_symbols": draw(2, 3),
+        "prompt_symbol_mask": mask_of([3, 2]),
+        "prompt_durations": torch.tensor([[4, 4, 4], [3, 4, 0]]),
+        "prompt_codes": draw(2, 4, 12),
+        "prompt_mask": mask_of([12, 7]),
+    }
+
+
+def test_prompts_come_first_and_durations_sum_to_frames():
+    given, joined = batch(), join(batch(), 4)
+    assert joined.frame_mask.sum(1).tolist() == [33, 20]
+    assert joined.durations.sum(1).tolist() == [33, 20]
+    assert joined.frame_prompt.sum(1).tolist() == [12, 7]
+    assert joined.symbol_prompt.sum(1).tolist() == [3, 2]
+    assert torch.equal(joined.codes[1, :, :7], given["prompt_codes"][1, :, :7])
+    assert torch.equal(joined.codes[1, :, 7:20], given["codes"][1, :, :13])
+    assert torch.equal(joined.symbols[1, 2:5], given["symbols"][1, :3])
+    del given["prompt_symbols"]
+    with pytest.raises(ConfigError, match="symbols = true"):
+        join(given, 4)
+    with pytest.raises(ConfigError, match="4 levels, the model has 5"):
+        join(batch(), 5)
+
+
+def test_every_frame_has_its_phone():
+    durations = torch.tensor([[2, 0, 3], [1, 4, 0]])
+    assert phone_of_frame(durations, 5).tolist() == [[0, 0, 2, 2, 2], [0, 1, 1, 1, 1]]
+
+
+def test_the_prosody_of_a_phone_is_the_entry_nearest_to_its_mean():
+    codes = torch.tensor([[3, 3, 3, 7, 5, 5]])
+    durations, mask = torch.tensor([[3, 0, 1, 1]]), mask_of([5])
+    mask = torch.nn.functional.pad(mask, (0, 1))
+    found = phone_prosody(codes, durations, mask, entries())
+    assert found.tolist() == [[3, 0, 7, 5]]
+    mixed = phone_prosody(torch.tensor([[3, 8]]), torch.tensor([[2]]), mask_of([2]), entries())
+    mean = entries()[[3, 8]].mean(0)
+    assert int(mixed) == int((entries() - mean / mean.norm()).square().sum(1).argmin())
+
+
+def predicted(model, joined, level=2):
+    """Logits of frames and of durations, with half of what is to be drawn hidden."""
+    states = model.encode_symbols(joined.symbols, joined.symbol_mask)
+    expanded = model.expand(states, joined.durations, joined.frame_mask)
+    place = torch.arange(joined.codes.shape[2])
+    seen = (place % 2 == 0) | joined.frame_prompt
+    levels = torch.arange(4)[None, :, None]
+    visible = (levels < level) | ((levels == level) & seen[:, None])
+    t = torch.full((len(states),), 0.5)
+    frames = model.predict_frames(
+        expanded, joined.codes, visible & joined.frame_mask[:, None], level, t, joined.frame_mask
+    )
+    codes = torch.stack([joined.durations % 16, joined.durations], dim=1)
+    known = torch.stack([joined.symbol_mask, joined.symbol_prompt], dim=1)
+    phones = model.predict_phones(states, codes, known, DURATION, t, joined.symbol_mask)
+    return frames, phones
+
+
+def test_batching_changes_nothing():
+    model, together = tiny_model(), join(batch(), 4)
+    frames, phones = predicted(model, together)
+    alone = {
+        name: value[1:, ..., : {4: 3, 21: 13, 3: 2, 12: 7}[value.shape[-1]]]
+        for name, value in batch().items()
+    }
+    own_frames, own_phones = predicted(model, join(alone, 4))
+    torch.testing.assert_close(frames[1, :20], own_frames[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(phones[1, :5], own_phones[0], rtol=1e-4, atol=1e-5)
+
+
+def test_only_what_is_visible_is_seen():
+    model, joined = tiny_model(), join(batch(), 4)
+    frames, _ = predicted(model, joined)
+    hidden = joined.codes.clone()
+    place = torch.arange(hidden.shape[2])
+    drawn = ~joined.frame_prompt[:, None] & (torch.arange(4)[None, :, None] >= 2)
+    drawn[:, 2] &= place % 2 == 1
+    hidden = torch.where(drawn, (hidden + 5) % 16, hidden)
+    changed, _ = predicted(model, replace(joined, codes=hidden))
+    assert torch.equal(frames, changed)
+    seen = joined.codes.clone()
+    seen[0, 2, 20] = (seen[0, 2, 20] + 5) % 16
+    other, _ = predicted(model, replace(joined, codes=seen))
+    assert not torch.allclose(frames[0], other[0])
+    assert torch.equal(frames[1], other[1])
+
+
+def test_a_dropped_prompt_is_not_there_at_all():
+    model, joined = tiny_model(), join(batch(), 4).without_prompt(torch.tensor([True, False]))
+    frames, phones = predicted(model, joined)
+    other = batch(1) | {k: v for k, v in batch().items() if not k.startswith("prompt")}
+    other |= {"prompt_durations": batch()["prompt_durations"]}
+    changed = join(other, 4).without_prompt(torch.tensor([True, False]))
+    told = predicted(model, changed)
+    torch.testing.assert_close(frames[0, 12:33], told[0][0, 12:33])
+    torch.testing.assert_close(phones[0, 3:7], told[1][0, 3:7])
+    assert not torch.allclose(frames[1, 7:20], told[0][1, 7:20])
+
+
+def test_time_level_and_task_are_told():
+    model, joined = tiny_model(), join(batch(), 4)
+    states = model.encode_symbols(joined.symbols, joined.symbol_mask)
+    codes = torch.stack([joined.durations % 16, joined.durations], dim=1)
+    nothing = torch.zeros_like(codes, dtype=torch.bool)
+
+    def say(task, time):
+        t = torch.full((2,), time)
+        return model.predict_phones(states, codes, nothing, task, t, joined.symbol_mask)
+
+    assert not torch.allclose(say(DURATION, 0.2), say(DURATION, 0.9))
+    assert not torch.allclose(say(PROSODY, 0.5), say(DURATION, 0.5))
+
+
+def test_longer_durations_count_as_the_longest_that_has_a_class():
+    objective = tiny_objective()
+    longer, at_limit = batch(), batch()
+    longer["durations"] = torch.tensor([[20, 1, 0, 0], [4, 5, 4, 0]])
+    at_limit["durations"] = torch.tensor([[15, 1, 5, 0], [4, 5, 4, 0]])
+    losses = objective("all", longer, 0).losses
+    assert all(bool(loss.isfinite()) for loss in losses.values())
+    assert set(losses) == {"phone_prosody", "duration", "frames"}
+
+
+def test_weights_and_switches_act():
+    torch.manual_seed(0)
+    plain = tiny_objective()("all", batch(), 0).losses
+    torch.manual_seed(0)
+    config = NaturalSpeech3ObjectiveConfig(drop_prompt=0.0, duration_weight=3.0)
+    heavy = tiny_objective(config)("all", batch(), 0).losses
+    torch.testing.assert_close(heavy["duration"], 3.0 * plain["duration"])
+    torch.testing.assert_close(heavy["frames"], plain["frames"])
+    plain_codes = NaturalSpeech3Objective(tiny_model(phone_prosody=False), config)
+    assert set(plain_codes("all", batch(), 0).losses) == {"duration", "frames"}
+    with pytest.raises(ConfigError, match="phone_prosody = false"):
+        NaturalSpeech3Objective(tiny_model(), config)
+    with pytest.raises(ConfigError, match="drop_prompt"):
+        NaturalSpeech3ObjectiveConfig(drop_prompt=1.0)
+
+
+def test_one_batch_is_learnt_and_validated():
+    torch.manual_seed(0)
+    objective = tiny_objective().train()
+    before = objective.eval().validate(batch())
+    optimizer = torch.optim.Adam(objective.parameters_of("all"), lr=1e-2)
+    for step in range(200):
+        objective.train()
+        optimizer.zero_grad()
+        torch.stack(list(objective("all", batch(), step).losses.values())).sum().backward()
+        optimizer.step()
+    after = objective.eval().validate(batch())
+    assert before["frames"] > 2.0
+    assert after["frames"] < 0.4 * before["frames"]
+    assert after["duration"] < 0.3 * before["duration"]
+    assert after["frames_without_text"] > after["frames"]
+    assert objective.validate(batch()) == after
+
+
+def test_sizes():
+    def millions(config):
+        with torch.device("meta"):
+            model = NaturalSpeech3(config, len(SYMBOLS))
+        return sum(p.numel() for p in model.parameters()) / 1e6
+
+    assert millions(small()) <= 7.2
+    assert 380 < millions(paper()) < 420
+    assert 580 < millions(paper_1b()) < 630
+
+
+@pytest.mark.slow
+def test_the_papers_width_runs():
+    config = replace(paper(), phoneme_layers=1, phone_layers=1, frame_layers=1, dropout=0.0)
+    torch.manual_seed(0)
+    given = batch()
+    for name in ("codes", "prompt_codes"):
+        given[name] = given[name].repeat(1, 2, 1)[:, :6] * 60
+    codebook = torch.nn.functional.normalize(torch.randn(1024, 8), dim=1)
+    model = NaturalSpeech3(config, len(SYMBOLS))
+    objective = NaturalSpeech3Objective(model, NaturalSpeech3ObjectiveConfig(), codebook)
+    losses = objective("all", given, 0).losses
+    torch.stack(list(losses.values())).sum().backward()
+    # Untrained, all codes are about equally likely.
+    assert abs(losses["frames"].item() - math.log(1024)) < 1.5
+    assert model.frames.network.layers[0].attention.query.weight.grad.abs().sum() > 0
