@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from parlando.nn.discriminators import (
+    BandCritic,
     Critics,
     PeriodCritic,
     STFTCritic,
@@ -19,6 +20,7 @@ def some_critics() -> Critics:
     torch.manual_seed(0)
     critics = Critics((64, 32), width=3)
     critics.critics.append(PeriodCritic(3, width=1))
+    critics.critics.append(BandCritic(64, width=2))
     return critics
 
 
@@ -61,10 +63,30 @@ def test_period_critic_keeps_phases_of_the_period_apart():
     assert set((reached[reached < 50] % 5).tolist()) == {2}
 
 
-def test_stft_critic_is_differentiable_at_silence():
+@pytest.mark.parametrize("kind", [STFTCritic, BandCritic])
+def test_spectral_critics_are_differentiable_at_silence(kind):
     waveform = torch.zeros(1, 256, requires_grad=True)
-    STFTCritic(64, width=2)(waveform).score.sum().backward()
+    kind(64, width=2)(waveform).score.sum().backward()
     assert waveform.grad.isfinite().all()
+
+
+def test_bands_are_judged_apart():
+    torch.manual_seed(0)
+    critic, time = BandCritic(128, width=2), torch.arange(4000)
+    low, high = ((2 * torch.pi * share / 2.0 * time).sin()[None] for share in (0.05, 0.9))
+    verdicts = [critic(0.1 * wave) for wave in (low, low + high)]
+    layers = len(critic.bands[0])
+    assert len(verdicts[0].features) == 5 * layers
+    changed = [
+        (two.abs().mean() / one.abs().mean().clamp_min(1e-6)).log().abs().item()
+        for one, two in zip(*(v.features[::layers] for v in verdicts), strict=True)
+    ]
+    assert max(changed[:3]) < 0.2 * changed[4]
+
+
+def test_critics_in_bands_are_chosen_by_name():
+    kinds = [type(critic) for critic in Critics((64, 32), 2, (3,), bands=True).critics]
+    assert kinds == [BandCritic, BandCritic, PeriodCritic]
 
 
 def test_stft_critic_sees_quiet_as_severely_as_loud():

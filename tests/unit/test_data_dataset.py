@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 import torch
-from tinycorpus import LEVELS, prepare
+from tinycorpus import LEVELS, prepare, recordings
 
 from parlando.contracts import ConfigError
 from parlando.data import store
-from parlando.data.dataset import AudioCrops, Utterances
+from parlando.data.dataset import AudioCrops, Utterances, _relative_pitch
+from parlando.data.prepare import AudioOptions, prepare_audio
 from parlando.data.prompts import PromptOptions, Prompts
 from parlando.data.store import PreparedCorpus
+from parlando.text.vocabulary import PHONE_IDS
 
 PARTS = ("waveform", "symbols", "durations", "codes", "f0", "voiced")
 
@@ -136,6 +138,84 @@ def test_crops_are_augmented_within_bounds(corpus):
     free = louder.abs().amax(1) < 0.999
     assert torch.allclose(louder[free], plain[free] * 10 ** (6 / 20), atol=1e-5)
     assert crops(gain_db=(40.0, 40.0)).abs().max() <= 1.0 + 1e-6
+
+
+def test_labels_of_crops_are_those_of_the_frames_that_are_heard(corpus, monkeypatch):
+    source = AudioCrops(
+        corpus,
+        batch_size=6,
+        crop_frames=50,
+        labelled=True,
+        gain_db=(0.0, 0.0),
+        flip_polarity=False,
+    )
+    places, label = [], source._labels
+    monkeypatch.setattr(source, "_labels", lambda *place: places.append(place) or label(*place))
+    aligned = set(corpus.select(aligned=True))
+    found, silent = 0, 0
+    for step in range(4):
+        places.clear()
+        batch = source.batch(step, 0, 1)
+        assert batch["phones"].shape == batch["pitch"].shape == batch["voiced"].shape == (6, 50)
+        assert batch["frame_mask"].all()
+        for row, wave in enumerate(batch["waveform"]):
+            index, start = places[row]
+            assert torch.equal(wave, corpus.crop(index, start, 50))
+            item = corpus.item(index, PARTS)
+            there = slice(start, start + 50)
+            speaker = corpus.rows[index]["speaker"]
+            assert source.speakers[int(batch["speaker"][row])] == speaker
+            voiced = item["voiced"]
+            assert torch.equal(batch["voiced"][row], voiced[there])
+            log_f0 = item["f0"][voiced].log()
+            scale = log_f0.std(correction=0).clamp_min(0.03)
+            expected = torch.zeros_like(item["f0"])
+            expected[voiced] = (log_f0 - log_f0.mean()) / scale
+            torch.testing.assert_close(batch["pitch"][row], expected[there], atol=1e-4, rtol=0)
+            if index not in aligned:
+                assert not batch["phones"][row].any()
+                silent += 1
+                continue
+            spoken = [
+                PHONE_IDS[symbol]
+                for symbol, count in zip(item["symbols"], item["durations"], strict=True)
+                for _ in range(count)
+            ]
+            assert batch["phones"][row].tolist() == spoken[there]
+            found += 1
+    assert found > 5
+    assert silent > 2
+
+
+def test_labels_change_no_crop_and_end_where_the_utterance_does(corpus):
+    plain = AudioCrops(corpus, batch_size=3, crop_frames=400)
+    labelled = AudioCrops(corpus, batch_size=3, crop_frames=400, labelled=True)
+    assert set(plain.batch(1, 0, 1)) == {"waveform"}
+    batch = labelled.batch(1, 0, 1)
+    assert torch.equal(batch["waveform"], plain.batch(1, 0, 1)["waveform"])
+    beyond = ~batch["frame_mask"]
+    assert beyond[:, -100:].all()
+    assert not beyond[:, :80].any()
+    assert not batch["waveform"][beyond.repeat_interleave(200, 1)].any()
+    for name in ("phones", "pitch", "voiced"):
+        assert not batch[name][beyond].any()
+    for one, two in zip(labelled.validation(), labelled.validation(), strict=True):
+        assert_equal(one, two)
+        assert set(one) == set(batch)
+
+
+def test_pitch_of_a_monotone_or_a_whisper_is_not_scaled_up():
+    voiced = torch.tensor([True, True, False])
+    flat = _relative_pitch(torch.tensor([100.0, 100.1, 0.0]), voiced)
+    assert flat.abs().max() < 0.05
+    assert not _relative_pitch(torch.zeros(3), torch.zeros(3, dtype=torch.bool)).any()
+
+
+def test_labels_need_an_alignment(tmp_path):
+    out = tmp_path / "audio"
+    prepare_audio(recordings(tmp_path / "corpus", 3), out, AudioOptions(), processes=1)
+    with pytest.raises(ConfigError, match="alignment stage is not prepared"):
+        AudioCrops(PreparedCorpus(out), batch_size=1, crop_frames=10, labelled=True)
 
 
 def test_short_utterances_are_padded_to_the_crop(corpus):

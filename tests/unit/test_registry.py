@@ -11,6 +11,8 @@ from sines import RATE, babble
 from parlando import curriculum, registry
 from parlando.aligner import config as aligner_config
 from parlando.aligner.model import Aligner
+from parlando.codecs.facodec import config as facodec_config
+from parlando.codecs.facodec.model import build_facodec
 from parlando.codecs.rvq import config as rvq_config
 from parlando.codecs.rvq.model import build_rvq
 from parlando.contracts import CheckpointError, ConfigError, Synthesizer
@@ -54,6 +56,22 @@ def test_codec_comes_back_as_it_was_in_half_precision(codec_folder):
     assert not loaded.training
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
     assert all(p.dtype == torch.float32 for p in loaded.parameters())
+
+
+def test_factorized_codec_comes_back_and_is_found_by_its_kind(tmp_path):
+    config = facodec_config.tiny()
+    torch.manual_seed(0)
+    saved = build_facodec(config).eval()
+    folder = _release(tmp_path / "factors", "facodec", config, saved)
+    loaded = registry.load_facodec(folder)
+    assert type(registry.load_trained(folder)) is type(loaded)
+    waveform = torch.from_numpy(babble(1.0))[None]
+    sounds = [codec.reconstruct(waveform).detach() for codec in (saved, loaded)]
+    assert (sounds[0] - sounds[1]).abs().mean() < 0.2 * sounds[0].abs().mean()
+    with pytest.raises(CheckpointError, match="expected 'codec'"):
+        registry.load_codec(folder)
+    with pytest.raises(ConfigError, match="train it with 'parlando train facodec small'"):
+        registry.load_facodec()
 
 
 def test_aligner_loads_and_aligns_to_the_last_frame(tmp_path):

@@ -119,7 +119,7 @@ class FactorizedQuantizer(nn.Module):
 
         Args:
             x: what comes in.
-            bits: what each level may carry of a frame; 9.5 errs as 1024 entries do.
+            bits: what each level may carry of a frame; 9.25 errs as 1024 entries do.
         """
         x = x.float()
         strength = noise_strength(bits, self.codebooks.shape[-1])
