@@ -176,7 +176,7 @@ def test_starts_from_a_codec_of_the_same_shape(prosody_input):
 
 def test_a_codec_of_another_shape_is_refused():
     given, codec = _rvq(width=24), build_facodec(tiny())
-    with pytest.raises(ConfigError, match="size mismatch"):
+    with pytest.raises(ConfigError, match="of the encoder differ"):
         codec.start_from(given.encoder, given.decoder, [_waveform(4, 60)], 9.0)
 
 

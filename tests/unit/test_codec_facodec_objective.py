@@ -158,6 +158,17 @@ def test_each_switch_removes_its_losses_and_readers():
         assert trained.validate(labelled())["mel"] > 0.0
 
 
+@pytest.mark.parametrize("stage", STAGES[:2])
+def test_learns_without_the_bottleneck(stage):
+    torch.manual_seed(0)
+    made = build_facodec(dataclasses.replace(tiny(), code_width=12))
+    config = FACodecObjectiveConfig(stage=stage, head_width=8, detail_dropout=0.0)
+    trained = build_facodec_objective(made, config, phones=PHONES, speakers=SPEAKERS)
+    before = trained.eval().validate(labelled())["mel"]
+    learn(trained.train(), labelled(), 20)
+    assert trained.eval().validate(labelled())["mel"] < 0.9 * before
+
+
 def test_without_labels_it_learns_where_no_loss_needs_them():
     trained = objective("joint", supervision=False, reversal=False)
     result = trained("generator", {"waveform": labelled()["waveform"]}, 0, None)

@@ -378,14 +378,20 @@ class FACodec(nn.Module):
         Raises:
             ConfigError: they are of another shape.
         """
-        try:
-            self.encoder.load_state_dict(encoder.state_dict())
-            self.decoder.load_state_dict(decoder.state_dict())
-        except RuntimeError as error:
-            raise ConfigError(
-                f"cannot start from that codec ({str(error).splitlines()[1].strip()}); choose one "
-                "of the same backbone, widths and layers"
-            ) from error
+        for part, own, given in (
+            ("encoder", self.encoder, encoder),
+            ("decoder", self.decoder, decoder),
+        ):
+            shapes, others = (
+                {(name, tuple(tensor.shape)) for name, tensor in module.state_dict().items()}
+                for module in (own, given)
+            )
+            if shapes != others:
+                raise ConfigError(
+                    f"cannot start from that codec: {len(shapes ^ others)} tensors of the {part} "
+                    "differ in name or shape; choose one of the same backbone, widths and layers"
+                )
+            own.load_state_dict(given.state_dict())
         hidden, _ = self._sample(waveforms)
         content = self.quantizer("content")
         left = content.span(hidden, bits)
