@@ -17,7 +17,8 @@ if TYPE_CHECKING:
         SpeakOptions,
         TextError,
     )
-    from parlando.registry import load, speak
+    from parlando.converting import Conversion, VoiceConverter
+    from parlando.registry import convert, load, load_converter, speak
     from parlando.speaking import Speaker
     from parlando.speech import Speech, Voice
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "load": "registry",
     "speak": "registry",
+    "convert": "registry",
+    "load_converter": "registry",
+    "Conversion": "converting",
+    "VoiceConverter": "converting",
     "Speaker": "speaking",
     "Speech": "speech",
     "Voice": "speech",
@@ -43,6 +48,7 @@ __all__ = [
     "AudioError",
     "CheckpointError",
     "ConfigError",
+    "Conversion",
     "ParlandoError",
     "PromptError",
     "SpeakOptions",
@@ -50,8 +56,11 @@ __all__ = [
     "Speech",
     "TextError",
     "Voice",
+    "VoiceConverter",
     "Waveform",
+    "convert",
     "load",
+    "load_converter",
     "speak",
 ]
 

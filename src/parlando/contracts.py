@@ -88,6 +88,23 @@ class Utterance:
     notes: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """What is said in a recording of T frames, and what is to be said in its place."""
+
+    symbols: tuple[str, ...]
+    """Symbols that are said."""
+    durations_frames: tuple[int, ...]
+    """Frames of each, T in all."""
+    new_symbols: tuple[str, ...]
+    """Symbols to be said."""
+    new_durations_frames: tuple[int | None, ...]
+    """Frames of each; none where the system decides."""
+    sources: tuple[int | None, ...]
+    """For each new symbol the one of ``symbols`` whose frames stay as they are, which then has its
+    duration; none where frames are to be made."""
+
+
 @runtime_checkable
 class Codec(Protocol):
     """Waveform to code stacks and continuous latents, and back."""
@@ -123,6 +140,54 @@ class Synthesizer(Protocol):
         self, symbols: Sequence[str], prompt: Any, options: SpeakOptions, generator: "Generator"
     ) -> Utterance:
         """Speak one piece of text, given as vocabulary symbols."""
+
+
+class Converter(Protocol):
+    """Speech to the same speech in another voice, below the level of files."""
+
+    name: str
+    rate_hz: int
+    hop_samples: int
+    context_frames: int
+    """Frames on each side that a sample of the result may depend on, so that long recordings can
+    be converted in parts."""
+
+    def encode_voice(self, waveform: "Tensor") -> Any:
+        """Turn a prompt ``(S,)`` at ``rate_hz`` into a voice."""
+
+    def convert(self, waveform: "Tensor", voice: Any) -> "Tensor":
+        """Say ``(S,)``, S a multiple of the hop, in that voice: ``(S,)``."""
+
+
+class Editor(Protocol):
+    """A system that makes parts of a recording anew so that they fit what stays."""
+
+    name: str
+    rate_hz: int
+    hop_samples: int
+    option_names: frozenset[str]
+    """Fields of ``SpeakOptions`` that it reads."""
+    longest_frames: int
+    """Frames that it can look at in one call."""
+
+    def edit(
+        self,
+        waveform: "Tensor",
+        revision: Revision,
+        options: SpeakOptions,
+        generator: "Generator",
+    ) -> Utterance:
+        """Render the revised recording whole; only what was to be made will be used of it.
+
+        Args:
+            waveform: ``(S,)`` at ``rate_hz``, the recording, S a multiple of the hop.
+            revision: what is said in it and what is to be said.
+            options: of the call.
+            generator: source of all randomness.
+
+        Returns:
+            the new symbols, with the durations of the revision where it gives them.
+        """
 
 
 @dataclass(frozen=True)

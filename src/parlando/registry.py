@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from parlando.aligner.model import Aligner
     from parlando.codecs.facodec.model import FACodec
     from parlando.codecs.rvq.model import RVQCodec
+    from parlando.converting import Conversion, SoundLike, VoiceConverter
     from parlando.speaking import Speaker
     from parlando.speech import Speech, VoiceLike
     from parlando.systems.naturalspeech2.model import NaturalSpeech2
@@ -38,6 +39,7 @@ UNRELEASED = {
 """What is built but has no released weights yet, and the command that trains it."""
 
 DEFAULT_SYSTEM = "naturalspeech2-small"
+DEFAULT_CONVERTER = "facodec-small"
 CODEC_OF = {
     "naturalspeech2": "rvq-small",
     "naturalspeech3": "facodec-small",
@@ -71,6 +73,42 @@ def load(
 def speak(text: str, voice: "VoiceLike | None" = None, **options: Any) -> "Speech":
     """Speak a text with the default system, loaded on the first call; see ``Speaker.speak``."""
     return _default_speaker().speak(text, voice, **options)
+
+
+def load_converter(
+    place: str | Path = DEFAULT_CONVERTER, device: str = "cpu", without: Sequence[str] = ()
+) -> "VoiceConverter":
+    """Load what says recordings in another voice.
+
+    Args:
+        place: A released factorized codec, or the folder of a trained one, or of a system that
+            has one.
+        device: As for :func:`load`.
+        without: Attributes of the source to leave out, such as ``detail``.
+
+    Raises:
+        ConfigError: The name is unknown or the device is not there.
+        CheckpointError: The weights are missing, damaged, or of another kind.
+    """
+    from parlando.codecs.facodec.conversion import FACodecConverter
+    from parlando.converting import VoiceConverter
+    from parlando.training.checkpoint import read_card
+
+    folder = release_folder(place, "facodec", "naturalspeech3")
+    name = folder.absolute().name
+    if read_card(folder).kind == "naturalspeech3":
+        folder = release_folder(codec_of(folder, "naturalspeech3"), "facodec")
+    return VoiceConverter(FACodecConverter(load_facodec(folder, device), name, without))
+
+
+def convert(source: "SoundLike", voice: "VoiceLike") -> "Conversion":
+    """Say a recording in another voice, with the default converter; see ``VoiceConverter``."""
+    return _default_converter().convert(source, voice)
+
+
+@lru_cache(maxsize=1)
+def _default_converter() -> "VoiceConverter":
+    return load_converter()
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from importlib.metadata import version
 from numbers import Integral
 from pathlib import Path
@@ -21,9 +21,9 @@ import numpy as np
 
 from parlando.audio import waveform
 from parlando.audio.seams import fade, limit_peaks, prepare_piece
-from parlando.contracts import ConfigError, PromptError, SpeakOptions, Synthesizer, Utterance
+from parlando.contracts import ConfigError, SpeakOptions, Synthesizer, Utterance
 from parlando.recipes import from_mapping
-from parlando.speech import Speech, Voice, VoiceLike
+from parlando.speech import Speech, Voice, VoiceLike, as_voice
 from parlando.text.normalize import normalize
 from parlando.text.phonemes import phonemize
 from parlando.text.segments import Segment, split
@@ -197,20 +197,7 @@ class Speaker:
     def _prompt(self, voice: VoiceLike | None, text: str | None) -> Any:
         import torch
 
-        match voice:
-            case None:
-                voice = self._default
-            case str() | Path():
-                voice = _voice_of(Path(voice))
-            case (samples, rate_hz):
-                voice = Voice.from_samples(samples, rate_hz)
-            case Voice():
-                pass
-            case _:
-                raise PromptError(
-                    f"a voice of type {type(voice).__name__}; expected a path, a Voice or "
-                    "(samples, rate_hz)"
-                )
+        voice = self._default if voice is None else as_voice(voice)
         encoded = self._prompts.setdefault(voice, {})
         if text not in encoded:
             samples = waveform.resample(voice.samples, voice.rate_hz, self.rate_hz)
@@ -219,20 +206,6 @@ class Speaker:
                 prompt = torch.from_numpy(samples)
                 encoded[text] = self.synthesizer.encode_prompt(prompt, *said)
         return encoded[text]
-
-
-def _voice_of(path: Path) -> Voice:
-    """Read a prompt once for as long as its file stays the same."""
-    try:
-        state = path.stat()
-    except OSError:
-        return Voice.from_file(path)  # which says what is wrong
-    return _read_voice(path.absolute(), state.st_mtime_ns, state.st_size)
-
-
-@lru_cache(maxsize=8)
-def _read_voice(path: Path, _changed: int, _size: int) -> Voice:
-    return Voice.from_file(path)
 
 
 def speak_options(given: dict[str, Any], known: Collection[str], system: str) -> SpeakOptions:

@@ -6,6 +6,7 @@ import html
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,37 @@ class Voice:
 
 
 VoiceLike = Voice | str | Path | tuple[np.ndarray, int]
+
+
+def as_voice(voice: VoiceLike) -> Voice:
+    """Make a voice of what people give as one; a file is read once while it stays the same.
+
+    Raises:
+        AudioError: It cannot be read as sound.
+        PromptError: It is not usable as a prompt, or of another type.
+    """
+    match voice:
+        case Voice():
+            return voice
+        case str() | Path():
+            path = Path(voice)
+            try:
+                state = path.stat()
+            except OSError:
+                return Voice.from_file(path)  # which says what is wrong
+            return _read_voice(path.absolute(), state.st_mtime_ns, state.st_size)
+        case (samples, rate_hz):
+            return Voice.from_samples(samples, rate_hz)
+        case _:
+            raise PromptError(
+                f"a voice of type {type(voice).__name__}; expected a path, a Voice or "
+                "(samples, rate_hz)"
+            )
+
+
+@lru_cache(maxsize=8)
+def _read_voice(path: Path, _changed: int, _size: int) -> Voice:
+    return Voice.from_file(path)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -230,3 +230,18 @@ def test_prompts_of_poor_files_are_usable(tmp_path, rate_hz, subtype):
     soundfile.write(tmp_path / "p.wav", sound, rate_hz, subtype=subtype)
     prompt = prepare_prompt(load(tmp_path / "p.wav"))
     assert waveform.active_level_db(prompt, RATE) == pytest.approx(-23.0, abs=0.3)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_what_was_read_from_16_bits_is_written_bit_for_bit(tmp_path, suffix):
+    every = np.arange(-32768, 32768, dtype=np.int16)
+    soundfile.write(tmp_path / "in.wav", every, RATE)
+    save(tmp_path / f"out.{suffix}", waveform.load(tmp_path / "in.wav").samples, RATE)
+    written, _ = soundfile.read(tmp_path / f"out.{suffix}", dtype="int16")
+    assert np.array_equal(written, every)
+
+
+def test_a_file_keeps_its_own_rate_where_none_is_asked_for(tmp_path):
+    save(tmp_path / "sound.wav", speechlike(0.5, 22_050), 22_050)
+    sound = waveform.load(tmp_path / "sound.wav", None)
+    assert (sound.rate_hz, len(sound.samples)) == (22_050, 11_025)

@@ -51,14 +51,14 @@ class Waveform:
         return len(self.samples) / self.rate_hz
 
 
-def load(path: str | Path, rate_hz: int = RATE_HZ) -> Waveform:
+def load(path: str | Path, rate_hz: int | None = RATE_HZ) -> Waveform:
     """Read a sound file of any rate, width and channel count as mono at ``rate_hz``.
 
     Channels are averaged; wav, flac, ogg, opus and mp3 are understood.
 
     Args:
         path: the file.
-        rate_hz: sampling rate to convert to.
+        rate_hz: sampling rate to convert to; None keeps the file's own.
 
     Returns:
         the whole file.
@@ -86,7 +86,8 @@ def load(path: str | Path, rate_hz: int = RATE_HZ) -> Waveform:
         raise AudioError(f"{path}: holds no samples; give a sound file of at least 1 s")
     if not np.isfinite(channels).all():
         raise AudioError(f"{path}: holds NaN or infinite samples; export the sound again")
-    return Waveform(resample(channels.mean(1), source_hz, rate_hz), rate_hz)
+    wanted_hz = rate_hz or source_hz
+    return Waveform(resample(channels.mean(1), source_hz, wanted_hz), wanted_hz)
 
 
 def resample(samples: np.ndarray, source_hz: float, target_hz: float) -> np.ndarray:
@@ -126,7 +127,8 @@ def save(
 ) -> None:
     """Write mono sound in the format of the path's suffix, whole or not at all.
 
-    The file is written beside its target and then renamed.
+    The file is written beside its target and then renamed. What was read from a file of 16 bits is
+    written to wav and flac bit for bit.
 
     Args:
         path: target; ``.wav``, ``.flac``, ``.ogg`` or ``.mp3``.
@@ -149,6 +151,9 @@ def save(
     if unknown := set(tags) - set(_TAGS):
         raise AudioError(f"{path}: unknown metadata {sorted(unknown)}; use {', '.join(_TAGS)}")
     clipped = np.clip(samples, -1.0, 1.0).astype(np.float32)
+    if encoding == "PCM_16":
+        # libsndfile would scale by 32767 what it had divided by 32768.
+        clipped = np.clip(np.rint(clipped * 32768.0), -32768, 32767).astype(np.int16)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with soundfile.SoundFile(
@@ -166,10 +171,12 @@ def save(
             partial.unlink(missing_ok=True)
 
 
-def synthetic_metadata(system: str, version: str, seed: int, title: str = "") -> dict[str, str]:
-    """Build the tags that every generated file carries."""
+def synthetic_metadata(
+    system: str, version: str, seed: int, title: str = "", nature: str = "no recording"
+) -> dict[str, str]:
+    """Build the tags that every generated file carries; ``nature`` says how much is synthetic."""
     tags = {
-        "comment": f"Synthetic speech, no recording: Parlando {version}, {system}, seed {seed}",
+        "comment": f"Synthetic speech, {nature}: Parlando {version}, {system}, seed {seed}",
         "software": f"Parlando {version}",
     }
     return {"title": title, **tags} if title else tags

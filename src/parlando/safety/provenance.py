@@ -9,7 +9,10 @@ import numpy as np
 
 from parlando.audio import waveform
 
-_COMMENT = re.compile(r"Synthetic speech.*Parlando (?P<version>\S+), (?P<system>.+), seed (\d+)$")
+_COMMENT = re.compile(
+    r"Synthetic speech, (?P<nature>.*): Parlando (?P<version>\S+), (?P<system>.+), "
+    r"seed (?P<seed>\d+)$"
+)
 _TITLE_CHARACTERS = 120
 
 
@@ -23,6 +26,8 @@ class Provenance:
     """Version of Parlando."""
     seed: int
     """Seed with which the same call gives the same sound."""
+    nature: str = "no recording"
+    """How much of it is synthetic: all, a recording's voice, or parts of a recording."""
 
 
 def write(
@@ -44,7 +49,7 @@ def write(
     if len(title) > _TITLE_CHARACTERS:
         title = title[: _TITLE_CHARACTERS - 1].rsplit(" ", 1)[0] + "…"
     tags = waveform.synthetic_metadata(
-        provenance.system, provenance.version, provenance.seed, title
+        provenance.system, provenance.version, provenance.seed, title, provenance.nature
     )
     waveform.save(path, samples, rate_hz, tags)
 
@@ -68,4 +73,9 @@ def read(path: str | Path) -> Provenance | None:
     match = _COMMENT.match(waveform.read_metadata(path).get("comment", ""))
     if not match:
         return None
-    return Provenance(system=match["system"], version=match["version"], seed=int(match[3]))
+    return Provenance(
+        system=match["system"],
+        version=match["version"],
+        seed=int(match["seed"]),
+        nature=match["nature"],
+    )

@@ -1,0 +1,57 @@
+"""Another voice for recorded speech, by the factorized codec alone.
+
+Source: NaturalSpeech 3 (arXiv 2403.03100), section 4.4 and appendix: prosody, content and detail of
+the source are decoded with the timbre of the prompt.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from parlando.codecs.facodec.model import ATTRIBUTES, FACodec
+from parlando.contracts import ConfigError
+
+
+class FACodecConverter:
+    """A factorized codec as a ``Converter``; a voice is its timbre vector.
+
+    Pitch needs no shift: prosody is relative to the speaker's own, its height belongs to timbre.
+
+    Args:
+        codec: the codec.
+        name: for messages and metadata.
+        without: attributes of the source to leave out, such as ``detail``, which may still hold
+            some of the source's voice.
+
+    Raises:
+        ConfigError: there is no such attribute, or content would be left out.
+    """
+
+    context_frames = 64
+
+    def __init__(self, codec: FACodec, name: str, without: Sequence[str] = ()):
+        if set(without) - (set(ATTRIBUTES) - {"content"}):
+            raise ConfigError(f"without is {tuple(without)}; name prosody, detail, both or none")
+        self.codec = codec
+        self.name = name
+        self.rate_hz = codec.rate_hz
+        self.hop_samples = codec.hop_samples
+        self.attributes = tuple(name for name in ATTRIBUTES if name not in without)
+
+    def encode_voice(self, waveform: Tensor) -> Tensor:
+        """Extract the timbre ``(1, W)`` of a prompt ``(S,)``, cut to whole frames."""
+        whole = len(waveform) - len(waveform) % self.hop_samples
+        return self.codec.timbre(self._placed(waveform[:whole]))
+
+    def convert(self, waveform: Tensor, voice: Tensor) -> Tensor:
+        """Decode the codes of ``(S,)``, S a multiple of the hop, with another timbre: ``(S,)``."""
+        codes = self.codec.encode(self._placed(waveform))
+        parts = [
+            self.codec.embed_attribute(codes[:, self.codec.levels_of[name]], name)
+            for name in self.attributes
+        ]
+        return self.codec.decode(torch.stack(parts).sum(0), voice)[0].cpu()
+
+    def _placed(self, waveform: Tensor) -> Tensor:
+        return waveform[None].to(next(self.codec.parameters()).device)

@@ -1,0 +1,181 @@
+"""Recorded speech in another voice, by anything that is a ``Converter``."""
+
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parlando.audio import waveform
+from parlando.audio.seams import limit_peaks
+from parlando.contracts import AudioError, Converter
+from parlando.safety import provenance
+from parlando.speaking import Progress
+from parlando.speech import VoiceLike, as_voice
+
+PART_SECONDS = 20.0
+"""What is converted at a time, beside the context on both sides."""
+
+NATURE = "a recording in another voice"
+"""What the metadata say of it."""
+
+SoundLike = waveform.Waveform | str | Path | tuple[np.ndarray, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conversion:
+    """A recording in another voice, as long and as loud as it was."""
+
+    samples: np.ndarray
+    """``(S,)`` float32 in [-1, 1]."""
+    rate_hz: int
+    """Sampling rate."""
+    system: str
+    """Name of what converted it."""
+    version: str
+    """Version of Parlando."""
+    compute_seconds: float
+    """Wall-clock time that it took."""
+
+    @property
+    def duration_seconds(self) -> float:
+        """Length of the sound."""
+        return len(self.samples) / self.rate_hz
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of computing per second of speech."""
+        return self.compute_seconds / max(self.duration_seconds, 1e-9)
+
+    @property
+    def provenance(self) -> provenance.Provenance:
+        """What made it; nothing is drawn at random, so the seed is 0."""
+        return provenance.Provenance(
+            system=self.system, version=self.version, seed=0, nature=NATURE
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write wav, flac, ogg or mp3 by suffix, with metadata that says it is synthetic.
+
+        Raises:
+            AudioError: The file cannot be written.
+        """
+        provenance.write(path, self.samples, self.rate_hz, self.provenance)
+
+
+class VoiceConverter:
+    """Converts recordings of any length with one converter."""
+
+    def __init__(self, converter: Converter, part_seconds: float = PART_SECONDS) -> None:
+        """Wrap a converter.
+
+        Args:
+            converter: What converts one part.
+            part_seconds: Length of a part; what comes out does not depend on it.
+        """
+        self.converter = converter
+        frames = round(part_seconds * converter.rate_hz / converter.hop_samples)
+        self._part_samples = max(1, frames) * converter.hop_samples
+
+    @property
+    def name(self) -> str:
+        """Name of the converter."""
+        return self.converter.name
+
+    @property
+    def rate_hz(self) -> int:
+        """Sampling rate of what comes out."""
+        return self.converter.rate_hz
+
+    def convert(
+        self, source: SoundLike, voice: VoiceLike, *, progress: Progress | None = None
+    ) -> Conversion:
+        """Say a recording in another voice.
+
+        Args:
+            source: Who says what and how: a ``Waveform``, a path, or samples with their rate.
+            voice: Whose voice it gets: a ``Voice``, a path, or samples with their rate.
+            progress: Called with the parts done and their number.
+
+        Returns:
+            as many samples as the source has at the converter's rate, at its level.
+
+        Raises:
+            AudioError: The source cannot be read, or holds no speech.
+            PromptError: The voice is not usable as a prompt.
+        """
+        import torch
+
+        started = time.perf_counter()
+        samples = sound_of(source, self.rate_hz).samples
+        prompt = as_voice(voice)
+        level_db = waveform.active_level_db(samples, self.rate_hz)
+        if not np.isfinite(level_db):
+            where = source if isinstance(source, str | Path) else "the source"
+            raise AudioError(f"{where}: holds no speech; give a recording of one person speaking")
+        # Codecs know speech without DC at one level; the recording's own comes back at the end.
+        prepared = waveform.normalize_loudness(samples - samples.mean(), self.rate_hz)
+        with torch.inference_mode():
+            heard = waveform.resample(prompt.samples, prompt.rate_hz, self.rate_hz)
+            encoded = self.converter.encode_voice(torch.from_numpy(heard))
+            made = self._in_parts(prepared, encoded, progress)
+        return Conversion(
+            samples=limit_peaks(waveform.normalize_loudness(made, self.rate_hz, level_db)),
+            rate_hz=self.rate_hz,
+            system=self.name,
+            version=version("parlando"),
+            compute_seconds=time.perf_counter() - started,
+        )
+
+    def _in_parts(self, prepared: np.ndarray, voice: Any, progress: Progress | None) -> np.ndarray:
+        """Convert part by part, each with the context that its samples depend on."""
+        import torch
+
+        converter, count = self.converter, len(prepared)
+        padded = torch.from_numpy(np.pad(prepared, (0, -count % converter.hop_samples)))
+        context = converter.context_frames * converter.hop_samples
+        starts = range(0, len(padded), self._part_samples)
+        parts = []
+        for number, start in enumerate(starts):
+            stop = min(start + self._part_samples, len(padded))
+            first = max(0, start - context)
+            made = converter.convert(padded[first : stop + context], voice)
+            parts.append(made[start - first : stop - first].numpy())
+            if progress:
+                progress(number + 1, len(starts))
+        return np.concatenate(parts)[:count]
+
+
+def sound_of(source: SoundLike, rate_hz: int | None) -> waveform.Waveform:
+    """Read a recording that people give as a path, a ``Waveform`` or samples with their rate.
+
+    Args:
+        source: The recording.
+        rate_hz: Rate to convert to; None keeps its own.
+
+    Raises:
+        AudioError: It cannot be read, or is no mono sound.
+    """
+    match source:
+        case str() | Path():
+            return waveform.load(source, rate_hz)
+        case waveform.Waveform():
+            samples, own_hz = source.samples, source.rate_hz
+        case (samples, own_hz):
+            samples = np.asarray(samples)
+        case _:
+            raise AudioError(
+                f"a recording of type {type(source).__name__}; expected a path, a Waveform or "
+                "(samples, rate_hz)"
+            )
+    if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating) or not len(samples):
+        raise AudioError(
+            f"samples of shape {samples.shape} and type {samples.dtype}; expected mono (S,) floats "
+            "in [-1, 1]"
+        )
+    if not np.isfinite(samples).all():
+        raise AudioError("the recording holds NaN or infinite samples; export it again")
+    wanted_hz = rate_hz or own_hz
+    return waveform.Waveform(waveform.resample(samples, own_hz, wanted_hz), wanted_hz)

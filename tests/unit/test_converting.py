@@ -1,0 +1,186 @@
+"""Recordings in another voice: length, level, parts, marking, and the command."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from speechlike import padded, speechlike
+
+from parlando.audio.waveform import active_level_db, load, resample, save
+from parlando.cli.main import main
+from parlando.codecs.facodec.config import paper, small, tiny
+from parlando.codecs.facodec.conversion import FACodecConverter
+from parlando.codecs.facodec.model import build_facodec
+from parlando.contracts import AudioError, ConfigError, PromptError
+from parlando.converting import VoiceConverter
+from parlando.recipes import to_mapping
+from parlando.registry import load_converter
+from parlando.safety import provenance
+from parlando.training.checkpoint import Card, save_release
+
+RATE = 16_000
+TARGET = (speechlike(2.5, pitch_hz=210.0), RATE)
+
+
+def _codec(config):
+    torch.manual_seed(0)
+    codec = build_facodec(config).eval()
+    # As after training: at first all timbres sound alike.
+    torch.nn.init.normal_(codec.conditioning.projection.weight)
+    return codec.requires_grad_(False)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    config = tiny()
+    card = Card(kind="facodec", config=to_mapping(config))
+    save_release(tmp_path / "tiny-codec", _codec(config), card)
+    return tmp_path / "tiny-codec"
+
+
+class Quieter:
+    """Halves what it hears and forgets the voice."""
+
+    name, rate_hz, hop_samples, context_frames = "quieter", RATE, 200, 3
+
+    def __init__(self):
+        self.heard = []
+
+    def encode_voice(self, waveform):
+        return None
+
+    def convert(self, waveform, voice):
+        self.heard.append(len(waveform))
+        return 0.5 * waveform
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100])
+def test_a_conversion_is_as_long_and_as_loud_as_its_source(rate_hz):
+    source = 0.3 * speechlike(1.237, rate_hz)
+    made = VoiceConverter(Quieter()).convert((source, rate_hz), TARGET)
+    at_rate = resample(source, rate_hz, RATE)
+    assert made.samples.shape == at_rate.shape
+    assert active_level_db(made.samples, RATE) == pytest.approx(
+        active_level_db(at_rate, RATE), abs=0.1
+    )
+
+
+def test_the_source_is_heard_without_its_offset():
+    class Listener(Quieter):
+        def convert(self, waveform, voice):
+            assert abs(float(waveform.mean())) < 1e-4
+            assert active_level_db(waveform.numpy(), RATE) == pytest.approx(-23.0, abs=0.1)
+            return waveform
+
+    VoiceConverter(Listener()).convert((speechlike(2.0) + 0.1, RATE), TARGET)
+
+
+def test_parts_overlap_by_the_context_only():
+    quieter = Quieter()
+    VoiceConverter(quieter, part_seconds=1.0).convert((speechlike(2.5), RATE), TARGET)
+    assert quieter.heard == [16_600, 17_200, 8_600]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        tiny(),
+        dataclasses.replace(tiny(), prosody_input="mel"),
+        small(),
+        dataclasses.replace(paper(), encoder_width=4, decoder_width=32, timbre_layers=1),
+    ],
+    ids=["tiny", "mel", "small", "seanet"],
+)
+def test_parts_are_joined_exactly(config):
+    converter = FACodecConverter(_codec(config), "codec")
+    source = padded(speechlike(2.9, pitch_hz=90.0), 0.2, 0.3)
+    whole = VoiceConverter(converter).convert((source, RATE), TARGET).samples
+    parts = VoiceConverter(converter, part_seconds=1.1).convert((source, RATE), TARGET).samples
+    assert np.abs(whole).max() > 1e-3
+    assert np.abs(whole - parts).max() < 1e-4 * np.abs(whole).max()
+
+
+def test_the_codes_are_the_source_and_the_timbre_the_voice():
+    codec = _codec(tiny())
+    source, target = (torch.from_numpy(speechlike(1.0, pitch_hz=p)) for p in (90.0, 200.0))
+    converter = FACodecConverter(codec, "codec")
+    voice = converter.encode_voice(target[:-77])
+    made = converter.convert(source, voice)
+    wanted = codec.decode(
+        codec.embed(codec.encode(source[None])), codec.timbre(target[None, :-200])
+    )
+    torch.testing.assert_close(made, wanted[0])
+    own = converter.convert(source, converter.encode_voice(source))
+    torch.testing.assert_close(own, codec.reconstruct(source[None])[0])
+    assert not torch.allclose(own, made, atol=1e-3)
+
+
+def test_attributes_of_the_source_are_left_out():
+    codec = _codec(tiny())
+    source = torch.from_numpy(speechlike(1.0))
+    converter = FACodecConverter(codec, "codec", without=("detail",))
+    made = converter.convert(source, converter.encode_voice(source))
+    torch.testing.assert_close(made, codec.reconstruct(source[None], without=("detail",))[0])
+    with pytest.raises(ConfigError, match="name prosody, detail, both or none"):
+        FACodecConverter(codec, "codec", without=("content",))
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ((np.zeros(RATE, np.float32), RATE), "no speech"),
+        ((np.full(RATE, np.nan, np.float32), RATE), "NaN"),
+        ((np.zeros((2, RATE), np.float32), RATE), "shape"),
+        ((np.zeros(0, np.float32), RATE), "shape"),
+        ((np.ones(RATE, np.int16), RATE), "int16"),
+        (7, "type int"),
+    ],
+)
+def test_a_source_without_speech_is_refused(source, told):
+    with pytest.raises(AudioError, match=told):
+        VoiceConverter(Quieter()).convert(source, TARGET)
+
+
+def test_a_voice_must_be_a_prompt():
+    with pytest.raises(PromptError, match=r"at least 1 s"):
+        VoiceConverter(Quieter()).convert(TARGET, (speechlike(0.4), RATE))
+
+
+def test_the_command_writes_a_marked_file_and_one_line(folder, tmp_path, capsys):
+    source, voice, out = (tmp_path / name for name in ("source.wav", "voice.flac", "out.wav"))
+    save(source, speechlike(1.3, 22_050), 22_050)
+    save(voice, *TARGET)
+    words = ["convert", str(source), "--voice", str(voice), "-o", str(out)]
+    assert main([*words, "--system", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{out}: 1.30 s, real-time factor ")
+    assert printed.count("\n") == 1
+    made = load_converter(folder).convert(source, voice)
+    assert np.abs(load(out).samples - made.samples).max() < 1e-4
+    marked = provenance.read(out)
+    assert (marked.system, marked.nature) == ("tiny-codec", "a recording in another voice")
+    assert main([*words, "--system", str(folder), "--without", "detail"]) == 0
+    assert np.abs(load(out).samples - made.samples).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"source": "missing.wav"}, "no such file"),
+        ({"voice": "missing.wav"}, "no such file"),
+        ({"out": "out.doc"}, "unknown sound format"),
+        ({"system": "facodec-large"}, "facodec-large"),
+    ],
+)
+def test_the_command_tells_what_is_wrong_in_one_line(changes, told, folder, tmp_path, capsys):
+    save(tmp_path / "sound.wav", *TARGET)
+    names = {"source": "sound.wav", "voice": "sound.wav", "out": "out.wav"} | changes
+    places = {key: str(tmp_path / name) for key, name in names.items() if key != "system"}
+    words = [places["source"], "--voice", places["voice"], "-o", places["out"]]
+    assert main(["convert", *words, "--system", changes.get("system", str(folder))]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("parlando: ")
+    assert error.count("\n") == 1
+    assert told in error
+    assert not (tmp_path / "out.wav").exists()
