@@ -5,7 +5,7 @@ from tinycorpus import LEVELS, prepare, recordings
 
 from parlando.contracts import ConfigError
 from parlando.data import store
-from parlando.data.dataset import AudioCrops, Utterances, _relative_pitch
+from parlando.data.dataset import AudioCrops, Utterances, relative_pitch
 from parlando.data.prepare import AudioOptions, prepare_audio
 from parlando.data.prompts import PromptOptions, Prompts
 from parlando.data.store import PreparedCorpus
@@ -206,9 +206,9 @@ def test_labels_change_no_crop_and_end_where_the_utterance_does(corpus):
 
 def test_pitch_of_a_monotone_or_a_whisper_is_not_scaled_up():
     voiced = torch.tensor([True, True, False])
-    flat = _relative_pitch(torch.tensor([100.0, 100.1, 0.0]), voiced)
+    flat = relative_pitch(torch.tensor([100.0, 100.1, 0.0]), voiced)
     assert flat.abs().max() < 0.05
-    assert not _relative_pitch(torch.zeros(3), torch.zeros(3, dtype=torch.bool)).any()
+    assert not relative_pitch(torch.zeros(3), torch.zeros(3, dtype=torch.bool)).any()
 
 
 def test_labels_need_an_alignment(tmp_path):

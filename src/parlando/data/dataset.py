@@ -148,7 +148,7 @@ class AudioCrops:
             phones = torch.tensor(PHONE_IDS)[item["symbols"]].repeat_interleave(item["durations"])
         frames = {
             "phones": phones,
-            "pitch": _relative_pitch(item["f0"], item["voiced"]),
+            "pitch": relative_pitch(item["f0"], item["voiced"]),
             "voiced": item["voiced"],
             "frame_mask": torch.ones(row["n_frames"], dtype=torch.bool),
         }
@@ -298,7 +298,7 @@ def _stacked(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
     return {name: torch.stack([item[name] for item in items]) for name in items[0]}
 
 
-def _relative_pitch(f0: Tensor, voiced: Tensor) -> Tensor:
+def relative_pitch(f0: Tensor, voiced: Tensor) -> Tensor:
     """Return log-F0 ``(T,)`` less its mean over voiced frames, in its deviations; 0 elsewhere."""
     if not bool(voiced.any()):
         return torch.zeros_like(f0)
