@@ -255,6 +255,16 @@ def test_no_average_stands_for_conditions_that_were_varied(rows, tmp_path):
     assert not document.varied(report(alike(rows), tmp_path))
 
 
+def test_several_systems_are_not_averaged(rows, tmp_path):
+    trials = [
+        dataclasses.replace(each.trial, labels={"system": ("one", "two")[place % 2]})
+        for place, each in enumerate(rows)
+    ]
+    mixed = [dataclasses.replace(one, trial=trial) for one, trial in zip(rows, trials, strict=True)]
+    table = document.headline(report(mixed, tmp_path))
+    assert table.columns == ("Quantity", "one", "two", "People", "Chance")
+
+
 def test_levels_are_columns_and_no_rows(rows, tmp_path):
     table = document.headline(report(alike(rows), tmp_path))
     assert [cells[0].text for cells in table.rows] == [

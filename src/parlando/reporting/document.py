@@ -9,7 +9,7 @@ from parlando.evaluation.measure import Figure, Quantity, Row
 from parlando.evaluation.records import Report
 from parlando.reporting import pictures
 
-VARIED = ("levels", "noise_db", "prompt_seconds", "steps")
+VARIED = ("levels", "noise_db", "prompt_seconds", "steps", "system", "variant")
 """Labels whose values a protocol varies on purpose: an average over them means nothing."""
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}
 MISSING = "–"

@@ -24,7 +24,7 @@ from parlando.recipes import to_mapping
 Kind = Literal[
     "jsonl", "lhotse", "libritts", "librispeech", "librilight", "vctk", "ljspeech", "mls", "ravdess"
 ]
-_REPEATS = 3
+_REPEATS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,12 +183,7 @@ def _of_systems(protocol: Protocol, trials: Sequence[Trial], options: SpeechOpti
         for variant in protocol.variants
         if variant.name not in places
     )
-    if len(places) > 1:
-        remarks += (
-            f"figures over all samples mix {len(places)} systems; those by "
-            f"{_condition_name(protocol)} are to be compared",
-        )
-    elif not known:
+    if len(places) == 1 and not known:
         return makers, [Task(trial=trial, maker=next(iter(makers))) for trial in trials], remarks
     tasks = [
         Task(
