@@ -325,6 +325,7 @@ def _build_naturalspeech3(
     init: Path | None,
 ) -> nn.Module:
     from parlando.codecs.facodec.model import FACodec
+    from parlando.nn.factorized import sphere
     from parlando.registry import load_any_codec
     from parlando.systems.naturalspeech3.model import NaturalSpeech3
     from parlando.systems.naturalspeech3.objective import NaturalSpeech3Objective
@@ -332,21 +333,29 @@ def _build_naturalspeech3(
 
     codec = load_any_codec(objective.codec)
     if isinstance(codec, FACodec):
-        books, levels = codec.quantizer("prosody").codebooks, codec.levels
-        prosody_entries = books[0]
+        levels, size = codec.levels, codec.codebook_size
+        vectors = [codec.codebook_vectors(level) for level in range(levels)]
+        prosody_entries = sphere(codec.quantizer("prosody").codebooks[0])
+        names = [
+            f"{name}_{number + 1}" if at.stop - at.start > 1 else name
+            for name, at in codec.levels_of.items()
+            for number in range(at.stop - at.start)
+        ]
     else:
-        books, prosody_entries = codec.quantizer.codebooks, None
-        levels = len(books)
-    if config.levels > levels or config.codebook_size != books.shape[1]:
+        vectors, prosody_entries, names = list(codec.quantizer.codebooks), None, []
+        levels, size = len(vectors), len(vectors[0])
+    if config.levels > levels or config.codebook_size != size:
         raise ConfigError(
-            f"the codec {objective.codec} has {levels} levels of {books.shape[1]} codes, the "
+            f"the codec {objective.codec} has {levels} levels of {size} codes, the "
             f"preset reads {config.levels} of {config.codebook_size}; set levels and "
             "codebook_size in the recipe's [model]"
         )
     model = NaturalSpeech3(config, len(SYMBOLS))
     if init is not None:
         load_weights(init, model)
-    return NaturalSpeech3Objective(model, objective.loss, prosody_entries)
+    elif objective.loss.codebook_start:
+        model.frames.start_from_vectors(vectors)
+    return NaturalSpeech3Objective(model, objective.loss, prosody_entries, names)
 
 
 def _feed_crops(

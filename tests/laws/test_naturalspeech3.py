@@ -19,10 +19,14 @@ from parlando.systems.naturalspeech3.model import (
     DURATION,
     PROSODY,
     NaturalSpeech3,
+)
+from parlando.systems.naturalspeech3.objective import NaturalSpeech3Objective
+from parlando.systems.naturalspeech3.sequences import (
     join,
     phone_of_frame,
+    phone_prosody,
+    split_long,
 )
-from parlando.systems.naturalspeech3.objective import NaturalSpeech3Objective, phone_prosody
 from parlando.text.vocabulary import SYMBOLS
 
 
@@ -68,7 +72,7 @@ def batch(seed=0):
 
 
 def test_prompts_come_first_and_durations_sum_to_frames():
-    given, joined = batch(), join(batch(), 4)
+    given, joined = batch(), join(batch(), 4, 15)
     assert joined.frame_mask.sum(1).tolist() == [33, 20]
     assert joined.durations.sum(1).tolist() == [33, 20]
     assert joined.frame_prompt.sum(1).tolist() == [12, 7]
@@ -78,9 +82,9 @@ def test_prompts_come_first_and_durations_sum_to_frames():
     assert torch.equal(joined.symbols[1, 2:5], given["symbols"][1, :3])
     del given["prompt_symbols"]
     with pytest.raises(ConfigError, match="symbols = true"):
-        join(given, 4)
+        join(given, 4, 15)
     with pytest.raises(ConfigError, match="4 levels, the model has 5"):
-        join(batch(), 5)
+        join(batch(), 5, 15)
 
 
 def test_every_frame_has_its_phone():
@@ -108,29 +112,34 @@ def predicted(model, joined, level=2):
     levels = torch.arange(4)[None, :, None]
     visible = (levels < level) | ((levels == level) & seen[:, None])
     t = torch.full((len(states),), 0.5)
-    frames = model.predict_frames(
-        expanded, joined.codes, visible & joined.frame_mask[:, None], level, t, joined.frame_mask
+    frames = model.frames(
+        expanded,
+        joined.codes,
+        visible & joined.frame_mask[:, None],
+        torch.full((len(states),), level),
+        t,
+        joined.frame_mask,
     )
     codes = torch.stack([joined.durations % 16, joined.durations], dim=1)
     known = torch.stack([joined.symbol_mask, joined.symbol_prompt], dim=1)
-    phones = model.predict_phones(states, codes, known, DURATION, t, joined.symbol_mask)
-    return frames, phones
+    phones = model.read_phones(states, codes, known, DURATION, t, joined.symbol_mask)
+    return model.frames.logits(frames, level), model.phones.logits(phones, DURATION)
 
 
 def test_batching_changes_nothing():
-    model, together = tiny_model(), join(batch(), 4)
+    model, together = tiny_model(), join(batch(), 4, 15)
     frames, phones = predicted(model, together)
     alone = {
         name: value[1:, ..., : {4: 3, 21: 13, 3: 2, 12: 7}[value.shape[-1]]]
         for name, value in batch().items()
     }
-    own_frames, own_phones = predicted(model, join(alone, 4))
+    own_frames, own_phones = predicted(model, join(alone, 4, 15))
     torch.testing.assert_close(frames[1, :20], own_frames[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(phones[1, :5], own_phones[0], rtol=1e-4, atol=1e-5)
 
 
 def test_only_what_is_visible_is_seen():
-    model, joined = tiny_model(), join(batch(), 4)
+    model, joined = tiny_model(), join(batch(), 4, 15)
     frames, _ = predicted(model, joined)
     hidden = joined.codes.clone()
     place = torch.arange(hidden.shape[2])
@@ -147,11 +156,11 @@ def test_only_what_is_visible_is_seen():
 
 
 def test_a_dropped_prompt_is_not_there_at_all():
-    model, joined = tiny_model(), join(batch(), 4).without_prompt(torch.tensor([True, False]))
+    model, joined = tiny_model(), join(batch(), 4, 15).without_prompt(torch.tensor([True, False]))
     frames, phones = predicted(model, joined)
     other = batch(1) | {k: v for k, v in batch().items() if not k.startswith("prompt")}
     other |= {"prompt_durations": batch()["prompt_durations"]}
-    changed = join(other, 4).without_prompt(torch.tensor([True, False]))
+    changed = join(other, 4, 15).without_prompt(torch.tensor([True, False]))
     told = predicted(model, changed)
     torch.testing.assert_close(frames[0, 12:33], told[0][0, 12:33])
     torch.testing.assert_close(phones[0, 3:7], told[1][0, 3:7])
@@ -159,27 +168,32 @@ def test_a_dropped_prompt_is_not_there_at_all():
 
 
 def test_time_level_and_task_are_told():
-    model, joined = tiny_model(), join(batch(), 4)
+    model, joined = tiny_model(), join(batch(), 4, 15)
     states = model.encode_symbols(joined.symbols, joined.symbol_mask)
     codes = torch.stack([joined.durations % 16, joined.durations], dim=1)
     nothing = torch.zeros_like(codes, dtype=torch.bool)
 
     def say(task, time):
         t = torch.full((2,), time)
-        return model.predict_phones(states, codes, nothing, task, t, joined.symbol_mask)
+        return model.read_phones(states, codes, nothing, task, t, joined.symbol_mask)
 
     assert not torch.allclose(say(DURATION, 0.2), say(DURATION, 0.9))
     assert not torch.allclose(say(PROSODY, 0.5), say(DURATION, 0.5))
 
 
-def test_longer_durations_count_as_the_longest_that_has_a_class():
-    objective = tiny_objective()
-    longer, at_limit = batch(), batch()
+def test_longer_symbols_become_several():
+    durations, mask = torch.tensor([[4, 33, 0, 2], [15, 16, 9, 9]]), mask_of([4, 2])
+    source, parts, real = split_long(durations, mask, 15)
+    assert real.sum(1).tolist() == [6, 3]
+    assert parts.tolist() == [[4, 11, 11, 11, 0, 2], [15, 8, 8, 0, 0, 0]]
+    assert source[0].tolist() == [0, 1, 1, 1, 2, 3]
+    assert source[1, :3].tolist() == [0, 1, 1]
+    longer = batch()
     longer["durations"] = torch.tensor([[20, 1, 0, 0], [4, 5, 4, 0]])
-    at_limit["durations"] = torch.tensor([[15, 1, 5, 0], [4, 5, 4, 0]])
-    losses = objective("all", longer, 0).losses
-    assert all(bool(loss.isfinite()) for loss in losses.values())
-    assert set(losses) == {"phone_prosody", "duration", "frames"}
+    joined = join(longer, 4, 15)
+    assert joined.durations.sum(1).tolist() == [33, 20]
+    assert int(joined.durations.max()) <= 15
+    assert joined.symbols[0, 3] == joined.symbols[0, 4] == longer["symbols"][0, 0]
 
 
 def test_weights_and_switches_act():

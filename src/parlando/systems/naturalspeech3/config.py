@@ -1,9 +1,10 @@
 """Configuration of NaturalSpeech 3."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from parlando.contracts import ConfigError
-from parlando.generative.masking import find_schedule
+from parlando.generative.masking import MaskedSampling, find_schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,21 @@ class NaturalSpeech3Config:
     """Draw one prosody code for each phone before its duration; off over codes that are not
     factorized (the row "- factorization")."""
     longest_phone_frames: int = 127
-    """Longest duration that has a class of its own."""
+    """Longest duration that has a class; a longer pause is read as several."""
+    longest_prompt_frames: int = 2400
+    """Of a longer prompt the first so many frames are read."""
+    duration_objective: Literal["diffusion", "regression"] = "diffusion"
+    """How durations are learnt; ``regression`` is an ablation of table 11."""
+    duration_reads_prosody: bool = True
+    """Durations know the prosody of phones; off is an ablation of table 11."""
+    duration_reads_prompt: bool = True
+    """Durations know the prompt; off is an ablation of table 11."""
+    sampling: MaskedSampling = field(default_factory=MaskedSampling)
+    """Steps of each process and randomness, where a call does not say."""
+    guidance: float = 1.0
+    """Strength of guidance where a call does not say; durations have none."""
+    guidance_rescale: float = 1.0
+    """Share of the rescaled logits where a call does not say."""
     phoneme_width: int = 512
     """Channels of the phoneme encoder."""
     phoneme_layers: int = 6
@@ -46,10 +61,13 @@ class NaturalSpeech3Config:
     """Dropout everywhere."""
 
     def __post_init__(self) -> None:
-        if self.levels < 1 or self.longest_phone_frames < 1:
+        for name in ("levels", "longest_phone_frames", "longest_prompt_frames"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give 1 or more")
+        if self.duration_objective not in ("diffusion", "regression"):
             raise ConfigError(
-                f"levels are {self.levels} and longest_phone_frames {self.longest_phone_frames}; "
-                "give 1 or more of each"
+                f"duration_objective is {self.duration_objective!r}; "
+                "choose 'diffusion' or 'regression'"
             )
 
 
@@ -67,6 +85,8 @@ class NaturalSpeech3ObjectiveConfig:
     """Weight of the prosody of phones beside the frames."""
     duration_weight: float = 1.0
     """Weight of durations beside the frames."""
+    codebook_start: bool = True
+    """Start the embeddings of frames at projected vectors of the codec (not in the paper)."""
 
     def __post_init__(self) -> None:
         find_schedule(self.schedule)
@@ -97,6 +117,7 @@ def small() -> NaturalSpeech3Config:
         filter_width=336,
         phone_layers=2,
         frame_layers=5,
+        longest_prompt_frames=320,
         dropout=0.0,
     )
 
@@ -107,6 +128,7 @@ def tiny() -> NaturalSpeech3Config:
         levels=4,
         codebook_size=16,
         longest_phone_frames=15,
+        longest_prompt_frames=200,
         phoneme_width=16,
         phoneme_layers=1,
         phoneme_heads=2,

@@ -4,49 +4,21 @@ Source: NaturalSpeech 3, section 3.3: cross-entropy of the hidden codes of one l
 the prosody of phones, and of their durations; prompts are never hidden, and sometimes absent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from parlando.contracts import ConfigError, PhaseResult
 from parlando.generative.masking import draw_levels, mask_codes, masked_loss
 from parlando.systems.naturalspeech3.config import NaturalSpeech3ObjectiveConfig
-from parlando.systems.naturalspeech3.model import (
-    DURATION,
-    PROSODY,
-    Joined,
-    NaturalSpeech3,
-    join,
-    phone_of_frame,
-)
+from parlando.systems.naturalspeech3.model import DURATION, PROSODY, NaturalSpeech3
+from parlando.systems.naturalspeech3.sequences import Joined, join, phone_prosody
 
 # Both processes of phones are seen half hidden, frames at three times.
 _VALIDATION_TIMES = (0.25, 0.5, 0.9)
-
-
-def phone_prosody(codes: Tensor, durations: Tensor, mask: Tensor, entries: Tensor) -> Tensor:
-    """Give every phone one prosody code: that of the mean over its frames.
-
-    Source: NaturalSpeech 3, section 3.3. Deviation: the mean is taken of the frames' codebook
-    entries and not of the vectors before quantization, so that codes suffice to train on.
-
-    Args:
-        codes: ``(B, T)`` prosody codes of frames.
-        durations: ``(B, N)`` frames of each symbol, 0 where padded.
-        mask: ``(B, T)``, True where real.
-        entries: ``(K, C)``, the codec's prosody codebook, all of one length.
-
-    Returns:
-        ``(B, N)`` int64; 0 for symbols without frames.
-    """
-    vectors = entries[codes] * mask[..., None]
-    phone = phone_of_frame(durations, codes.shape[1])
-    total = vectors.new_zeros(*durations.shape, vectors.shape[-1])
-    total.scatter_add_(1, phone[..., None].expand_as(vectors), vectors)
-    # Entries lie on a sphere: the nearest one has the largest product, whatever the mean's length.
-    return (total @ entries.T).argmax(-1)
 
 
 class NaturalSpeech3Objective(nn.Module):
@@ -55,8 +27,9 @@ class NaturalSpeech3Objective(nn.Module):
     Args:
         model: the networks.
         config: weights and probabilities.
-        prosody_entries: ``(K, C)``, the codec's prosody codebook; none where the model draws no
-            prosody of phones.
+        prosody_entries: ``(K, C)``, the codec's prosody codebook, all of one length; none where the
+            model draws no prosody of phones.
+        level_names: of the levels of frames, for figures; none: ``level_1`` and so on.
     """
 
     phases = ("all",)
@@ -67,6 +40,7 @@ class NaturalSpeech3Objective(nn.Module):
         model: NaturalSpeech3,
         config: NaturalSpeech3ObjectiveConfig,
         prosody_entries: Tensor | None = None,
+        level_names: Sequence[str] = (),
     ):
         super().__init__()
         if model.config.phone_prosody and prosody_entries is None:
@@ -76,6 +50,10 @@ class NaturalSpeech3Objective(nn.Module):
             )
         self.model = model
         self.config = config
+        levels = model.config.levels
+        self.level_names = tuple(level_names[:levels]) or tuple(
+            f"level_{number}" for number in range(1, levels + 1)
+        )
         entries = prosody_entries if model.config.phone_prosody else None
         self.register_buffer("prosody_entries", entries, persistent=False)
 
@@ -91,71 +69,70 @@ class NaturalSpeech3Objective(nn.Module):
         self, phase: str, batch: Mapping[str, Any], step: int, carry: Any = None
     ) -> PhaseResult:
         """Compute the losses of a batch of :class:`~parlando.data.dataset.Utterances`."""
-        joined = join(batch, self.model.config.levels)
+        joined = self._join(batch)
         dropped = torch.rand(len(joined.symbols), device=joined.symbols.device)
         joined = joined.without_prompt(dropped < self.config.drop_prompt)
         states = self.model.encode_symbols(joined.symbols, joined.symbol_mask)
-        level = draw_levels(1, self.model.config.levels, weights=self.config.level_weights or None)
-        losses: dict[str, Tensor] = {}
-        logs: dict[str, float] = {}
-        for name, (loss, accuracy) in self._phones(states, joined).items():
-            losses[name], logs[f"{name}_accuracy"] = self._weight(name) * loss, float(accuracy)
-        loss, accuracy = self._frames(states, joined, int(level))
-        losses["frames"], logs["frames_accuracy"] = loss, float(accuracy)
-        return PhaseResult(losses, logs)
+        levels = draw_levels(
+            len(states), self.model.config.levels, weights=self.config.level_weights or None
+        )
+        found = self._phones(states, joined)
+        found["frames"] = self._frames(states, joined, levels)
+        weights = {
+            "phone_prosody": self.config.phone_prosody_weight,
+            "duration": self.config.duration_weight,
+            "frames": 1.0,
+        }
+        return PhaseResult(
+            {name: weights[name] * loss for name, (loss, _) in found.items()},
+            {f"{name}_accuracy": float(accuracy) for name, (_, accuracy) in found.items()},
+        )
 
     @torch.no_grad()
     def validate(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Measure cross-entropies (nats) and accuracies at fixed times and hidden places.
 
         Returns:
-            ``phone_prosody``, ``duration``, ``frames/level_1`` and so on, each with ``_accuracy``;
-            ``frames`` their mean over levels, ``frames_without_prompt`` and
-            ``frames_without_text`` the same where the model is told less.
+            ``phone_prosody``, ``duration`` and each level of frames by its name, each with
+            ``_accuracy``; ``frames`` the mean over levels. The same with ``_without_prompt`` and
+            ``_without_text``: for the phones, and the mean of frames, where the model is told less.
         """
-        joined = join(batch, self.model.config.levels)
-        device = joined.symbols.device
-        everyone = torch.ones(len(joined.symbols), dtype=torch.bool, device=device)
-        states = self.model.encode_symbols(joined.symbols, joined.symbol_mask)
-        figures: dict[str, float] = {}
-        half = torch.full((len(states),), 0.5)
-        for name, (loss, accuracy) in self._phones(states, joined, half, _fixed(0)).items():
-            figures |= {name: float(loss), f"{name}_accuracy": float(accuracy)}
-        told = self._by_level(states, joined)
-        figures |= {f"frames/level_{at}": loss for at, (loss, _) in enumerate(told, 1)}
-        figures |= {f"frames_accuracy/level_{at}": right for at, (_, right) in enumerate(told, 1)}
+        joined = self._join(batch)
+        everyone = torch.ones(len(joined.symbols), dtype=torch.bool, device=joined.symbols.device)
         alone = joined.without_prompt(everyone)
+        states = self.model.encode_symbols(joined.symbols, joined.symbol_mask)
         unprompted = self.model.encode_symbols(alone.symbols, alone.symbol_mask)
-        silent = torch.zeros_like(states)
-        for name, levels in (
-            ("frames", told),
-            ("frames_without_prompt", self._by_level(unprompted, alone)),
-            ("frames_without_text", self._by_level(silent, joined)),
+        half = torch.full((len(states),), 0.5)
+        figures: dict[str, float] = {}
+        for suffix, said, given in (
+            ("", states, joined),
+            ("_without_prompt", unprompted, alone),
+            ("_without_text", torch.zeros_like(states), joined),
         ):
-            figures[name] = sum(loss for loss, _ in levels) / len(levels)
+            for name, (loss, accuracy) in self._phones(said, given, half, _fixed(0)).items():
+                figures |= {f"{name}{suffix}": float(loss)}
+                if not suffix:
+                    figures |= {f"{name}_accuracy": float(accuracy)}
+            found = [self._level(said, given, level) for level in range(len(self.level_names))]
+            figures[f"frames{suffix}"] = sum(loss for loss, _ in found) / len(found)
+            if not suffix:
+                for name, (mean, right) in zip(self.level_names, found, strict=True):
+                    figures |= {name: mean, f"{name}_accuracy": right}
         return figures
 
-    def _by_level(self, states: Tensor, joined: Joined) -> list[tuple[float, float]]:
-        found = []
-        for level in range(self.model.config.levels):
-            each = []
-            for number, time in enumerate(_VALIDATION_TIMES):
-                t = torch.full((len(states),), time)
-                each.append(self._frames(states, joined, level, t, _fixed(number)))
-            found.append(
-                (
-                    float(torch.stack([loss for loss, _ in each]).mean()),
-                    float(torch.stack([right for _, right in each]).mean()),
-                )
-            )
-        return found
+    def _join(self, batch: Mapping[str, Any]) -> Joined:
+        config = self.model.config
+        return join(batch, config.levels, config.longest_phone_frames)
 
-    def _weight(self, name: str) -> float:
-        config = self.config
-        return {
-            "phone_prosody": config.phone_prosody_weight,
-            "duration": config.duration_weight,
-        }[name]
+    def _level(self, states: Tensor, joined: Joined, level: int) -> tuple[float, float]:
+        """Return loss and accuracy of one level, the mean over the times of validation."""
+        levels = torch.full((len(states),), level)
+        each = []
+        for number, time in enumerate(_VALIDATION_TIMES):
+            t = torch.full((len(states),), time)
+            each.append(torch.stack(self._frames(states, joined, levels, t, _fixed(number))))
+        loss, accuracy = torch.stack(each).mean(0).tolist()
+        return loss, accuracy
 
     def _phones(
         self,
@@ -165,60 +142,84 @@ class NaturalSpeech3Objective(nn.Module):
         generator: torch.Generator | None = None,
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Return loss and accuracy of what the network for phones draws."""
-        durations = joined.durations.clamp_max(self.model.config.longest_phone_frames)
-        prosody = torch.zeros_like(durations)
-        tasks = {"duration": DURATION}
+        prosody = torch.zeros_like(joined.durations)
+        found = {}
         if self.prosody_entries is not None:
             prosody = phone_prosody(
                 joined.codes[:, 0], joined.durations, joined.frame_mask, self.prosody_entries
             )
-            tasks = {"phone_prosody": PROSODY, "duration": DURATION}
-        codes = torch.stack([prosody, durations], dim=1)
-        target = joined.symbol_mask & ~joined.symbol_prompt
-        found = {}
-        for name, task in tasks.items():
-            at = torch.full((len(codes),), task)
-            hidden = mask_codes(
-                codes,
-                target,
-                joined.symbol_mask,
-                schedule=self.config.schedule,
-                level=at,
-                t=t,
-                generator=generator,
-            )
-            visible = hidden.visible
-            if "phone_prosody" not in tasks:
-                visible = visible & torch.tensor([False, True], device=visible.device)[:, None]
-            logits = self.model.predict_phones(
-                states, hidden.codes, visible, task, hidden.t, joined.symbol_mask
-            )
-            found[name] = masked_loss(logits, hidden.labels, hidden.learnt)
+            codes = torch.stack([prosody, joined.durations], dim=1)
+            found["phone_prosody"] = self._task(states, joined, codes, PROSODY, t, generator)
+        codes = torch.stack([prosody, joined.durations], dim=1)
+        if not self.model.config.duration_reads_prompt:
+            joined = joined.without_prompt(torch.ones_like(joined.symbol_mask[:, 0]))
+            states = self.model.encode_symbols(joined.symbols, joined.symbol_mask)
+        if self.model.config.duration_objective == "regression":
+            t = torch.ones(len(states))
+        found["duration"] = self._task(states, joined, codes, DURATION, t, generator)
         return found
+
+    def _task(
+        self,
+        states: Tensor,
+        joined: Joined,
+        codes: Tensor,
+        task: int,
+        t: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Tensor]:
+        hidden = mask_codes(
+            codes,
+            joined.symbol_mask & ~joined.symbol_prompt,
+            joined.symbol_mask,
+            schedule=self.config.schedule,
+            level=torch.full((len(codes),), task),
+            t=t,
+            generator=generator,
+        )
+        told = self.model.read_phones(
+            states, hidden.codes, hidden.visible, task, hidden.t, joined.symbol_mask
+        )
+        told, labels = told[hidden.learnt], hidden.labels[hidden.learnt]
+        if task == DURATION and self.model.config.duration_objective == "regression":
+            estimate = self.model.regress_durations(told).float()
+            error = functional.mse_loss(estimate, labels.float().log1p(), reduction="sum")
+            right = (estimate.detach().expm1().round() == labels).sum()
+            return error / max(len(labels), 1), right / max(len(labels), 1)
+        return masked_loss(
+            self.model.phones.logits(told, task), labels, torch.ones_like(labels, dtype=torch.bool)
+        )
 
     def _frames(
         self,
         states: Tensor,
         joined: Joined,
-        level: int,
+        levels: Tensor,
         t: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return loss and accuracy of one level of frames."""
+        """Return loss and accuracy of frames, each item at a level of its own, ``(B,)``."""
         hidden = mask_codes(
             joined.codes,
             joined.frame_mask & ~joined.frame_prompt,
             joined.frame_mask,
             schedule=self.config.schedule,
-            level=torch.full((len(states),), level),
+            level=levels,
             t=t,
             generator=generator,
         )
         expanded = self.model.expand(states, joined.durations, joined.frame_mask)
-        logits = self.model.predict_frames(
-            expanded, hidden.codes, hidden.visible, level, hidden.t, joined.frame_mask
+        told = self.model.frames(
+            expanded, hidden.codes, hidden.visible, hidden.level, hidden.t, joined.frame_mask
         )
-        return masked_loss(logits, hidden.labels, hidden.learnt)
+        logits, labels = [], []
+        for level in levels.unique().tolist():
+            # Only what is hidden is said: output weights are a good part of the work.
+            chosen = hidden.learnt & (hidden.level == level)[:, None]
+            logits.append(self.model.frames.logits(told[chosen], level))
+            labels.append(hidden.labels[chosen])
+        wanted = torch.cat(labels)
+        return masked_loss(torch.cat(logits), wanted, torch.ones_like(wanted, dtype=torch.bool))
 
 
 def _fixed(number: int) -> torch.Generator:
