@@ -40,8 +40,11 @@ class CheckpointError(ParlandoError):
 class SpeakOptions:
     """Options of one synthesis call; a system refuses those that it does not have."""
 
-    steps: int = 12
-    """Network evaluations of the sampler, at least 1."""
+    steps: int | None = None
+    """Network evaluations of the sampler (NaturalSpeech 2), or steps of each process (NaturalSpeech
+    3), at least 1; none is the system's own: 12 and 4."""
+    duration_steps: int | None = None
+    """Steps of the process that draws durations; none: ``steps``."""
     solver: str = "dpm"
     """``dpm`` (exponential, second order), ``euler`` (the paper's ODE) or ``sde``."""
     speed: float = 1.0
@@ -49,11 +52,17 @@ class SpeakOptions:
     duration_seconds: float | None = None
     """Total length to fit; replaces ``speed``."""
     guidance: float | None = None
-    """Classifier-free guidance strength, on the prompt (NaturalSpeech 2) or the text (VALL-E 2); 0
-    switches it off, none is the system's own."""
+    """Classifier-free guidance strength, on the prompt (NaturalSpeech 2 and 3) or the text (VALL-E
+    2); 0 switches it off, none is the system's own."""
+    guidance_rescale: float | None = None
+    """Share of guided logits that is brought back to the contrast of those with the prompt, 0 to 1;
+    none is the system's own."""
     temperature: float | None = None
     """Standard deviation of the initial noise (NaturalSpeech 2: 1/1.2), or what divides the logits
-    (VALL-E 2: 1); none is the system's own."""
+    (VALL-E 2: 1; NaturalSpeech 3: 1.5 in the first step, less in each); none is the system's
+    own."""
+    top_k: int | None = None
+    """Likeliest codes among which is drawn; none is the system's own."""
     top_p: float | None = None
     """Nucleus to draw codes from, 0 to 1; 0 takes the likeliest, none is the system's own."""
     repetition_window: int | None = None

@@ -315,6 +315,30 @@ def _load_valle2(folder: Path, device: str) -> Synthesizer:
     )
 
 
+def _load_naturalspeech3(folder: Path, device: str) -> Synthesizer:
+    from parlando.codecs.facodec.model import FACodec
+    from parlando.systems.naturalspeech3.synthesis import NaturalSpeech3Synthesizer
+
+    model = _naturalspeech3_networks(folder, device)
+    codec = load_any_codec(codec_of(folder, "naturalspeech3"), device)
+    if isinstance(codec, FACodec):
+        levels, size = codec.levels, codec.codebook_size
+    else:
+        levels, size = codec.quantizer.codebooks.shape[:2]
+    config = model.config
+    factorized = isinstance(codec, FACodec)
+    # A codec decodes all of its levels or, where they only refine each other, the first ones.
+    fits = config.levels == levels if factorized else config.levels <= levels
+    if not fits or config.codebook_size != size or (config.phone_prosody and not factorized):
+        raise CheckpointError(
+            f"{folder}: draws {config.levels} levels of {config.codebook_size} codes, the codec "
+            f"has {levels} of {size}; put the codec it was trained on into {folder / 'codec'}"
+        )
+    return NaturalSpeech3Synthesizer(
+        model, codec, load_aligner(device=device), name=folder.absolute().name
+    )
+
+
 def _best_of_scorer(aligner: "Aligner") -> "Scorer":
     """Judge candidates by likeness to the prompt and by the share of phones that are heard."""
     import torch
@@ -344,10 +368,13 @@ def _best_of_scorer(aligner: "Aligner") -> "Scorer":
 
 _SYSTEMS: dict[str, Callable[[Path, str], Synthesizer]] = {
     "naturalspeech2": _load_naturalspeech2,
+    "naturalspeech3": _load_naturalspeech3,
     "valle2": _load_valle2,
 }
 _SAMPLED: "dict[str, Callable[[Any], nn.Module]]" = {
     "naturalspeech2": lambda speaker: speaker.synthesizer.model.diffusion,
+    # Its two networks are told the time by the same module, once in each evaluation.
+    "naturalspeech3": lambda speaker: speaker.synthesizer.model.time,
 }
 _MODULES: "dict[str, Callable[[Path, str], nn.Module]]" = {
     "aligner": load_aligner,

@@ -35,10 +35,13 @@ FIRST_MAX_CHARACTERS = 60
 SOLVERS = ("dpm", "euler", "sde")
 _RANGES = {
     "steps": (1, 1000),
+    "duration_steps": (1, 1000),
     "speed": (0.25, 4.0),
     "guidance": (0.0, 20.0),
+    "guidance_rescale": (0.0, 1.0),
     "temperature": (0.0, 2.0),
     "top_p": (0.0, 1.0),
+    "top_k": (1, 100_000),
     "repetition_window": (0, 1000),
     "repetition_threshold": (0.0, 1.0),
     "best_of": (1, 100),

@@ -11,6 +11,7 @@ from parlando.codecs.rvq import config as rvq
 from parlando.codecs.rvq.model import build_rvq
 from parlando.contracts import ConfigError, SpeakOptions, Synthesizer, TextError
 from parlando.generative.diffusion import VPSchedule
+from parlando.nn.durations import fit_durations
 from parlando.systems.naturalspeech2.config import paper
 from parlando.systems.naturalspeech2.model import NaturalSpeech2
 from parlando.systems.naturalspeech2.objective import (
@@ -20,7 +21,6 @@ from parlando.systems.naturalspeech2.objective import (
 from parlando.systems.naturalspeech2.synthesis import (
     NaturalSpeech2Synthesizer,
     NaturalSpeech2Voice,
-    _fit,
 )
 from parlando.text.vocabulary import SYMBOLS, is_phone
 
@@ -145,16 +145,16 @@ def test_fitting_is_exact_and_respects_the_least(seed):
     least = torch.from_numpy(random.integers(0, 2, count)).float()
     frames = torch.from_numpy(random.exponential(8.0, count)).float().maximum(least)
     total = int(least.sum()) + int(random.integers(0, 300))
-    fitted = _fit(frames, least, total)
+    fitted = fit_durations(frames, least, total)
     assert int(fitted.sum()) == total
     assert (fitted >= least).all()
 
 
 def test_fitting_keeps_proportions():
     frames, least = torch.tensor([2.0, 4.0, 6.0, 0.0]), torch.tensor([1.0, 1.0, 1.0, 0.0])
-    assert _fit(frames, least, 24).tolist() == [4, 8, 12, 0]
-    assert _fit(frames, least, 4).tolist() == [1, 1, 2, 0]
-    assert _fit(frames, least, 3).tolist() == [1, 1, 1, 0]
+    assert fit_durations(frames, least, 24).tolist() == [4, 8, 12, 0]
+    assert fit_durations(frames, least, 4).tolist() == [1, 1, 2, 0]
+    assert fit_durations(frames, least, 3).tolist() == [1, 1, 1, 0]
 
 
 def test_guidance_leans_away_from_the_promptless_estimate(synthesizer):

@@ -112,7 +112,7 @@ def predicted(model, joined, level=2):
     levels = torch.arange(4)[None, :, None]
     visible = (levels < level) | ((levels == level) & seen[:, None])
     t = torch.full((len(states),), 0.5)
-    frames = model.frames(
+    frames = model.read_frames(
         expanded,
         joined.codes,
         visible & joined.frame_mask[:, None],

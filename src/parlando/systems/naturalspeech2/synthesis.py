@@ -17,6 +17,7 @@ from parlando.contracts import SpeakOptions, Utterance
 from parlando.data.prompts import DEFAULT_LOG_F0
 from parlando.generative.diffusion import VPSchedule, sample
 from parlando.generative.guidance import guide
+from parlando.nn.durations import fit_durations
 from parlando.systems.naturalspeech2.model import NaturalSpeech2, PromptStates
 from parlando.text import vocabulary
 
@@ -25,6 +26,10 @@ LONGEST_PHONE_SECONDS = 0.6
 
 TEMPERATURE = 1.0 / 1.2
 """Standard deviation of the initial noise where a call does not say (section 4.1)."""
+
+
+STEPS = 12
+"""Evaluations of the sampler where a call does not say."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ class NaturalSpeech2Synthesizer:
             (1, frames.shape[1], self.model.latent_width),
             self.schedule,
             solver=options.solver,
-            steps=options.steps,
+            steps=STEPS if options.steps is None else options.steps,
             temperature=TEMPERATURE if options.temperature is None else options.temperature,
             generator=generator,
             device=self.device,
@@ -155,7 +160,7 @@ class NaturalSpeech2Synthesizer:
         least = (~pause).float()
         if options.duration_seconds is not None:
             total = max(round(options.duration_seconds * per_second), int(least.sum()))
-            return _fit(frames.maximum(least), least, total)
+            return fit_durations(frames.maximum(least), least, total)
         return (frames / options.speed).round().maximum(least).long()
 
 
@@ -181,29 +186,3 @@ class _Denoiser:
     def _evaluate(self, z_t: Tensor, t: Tensor, states: PromptStates) -> Tensor:
         rho = self.schedule.mean_scale(t)
         return self.model.denoise(z_t, t, self.condition, states, self.mask, rho)
-
-
-def _fit(frames: Tensor, least: Tensor, total: int) -> Tensor:
-    """Scale ``(N,)`` real lengths to whole ones that sum to ``total``, none below ``least``.
-
-    Args:
-        frames: ``(N,)`` lengths, some above 0.
-        least: ``(N,)`` whole numbers that sum to ``total`` at the most.
-        total: frames in all.
-
-    Returns:
-        ``(N,)`` int64.
-    """
-    frames, least = frames.double(), least.double()
-    # The sum grows with the scale, but not in proportion to it: some lengths cannot shrink.
-    low, high = 0.0, total / float(frames.max())
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        fits = float((middle * frames).maximum(least).sum()) <= total
-        low, high = (middle, high) if fits else (low, middle)
-    scaled = (low * frames).maximum(least)
-    whole = scaled.floor()
-    # Largest remainders first: every length is rounded, and their sum stays exact.
-    order = (scaled - whole).argsort(descending=True, stable=True)
-    whole[order[: total - int(whole.sum())]] += 1.0
-    return whole.long()

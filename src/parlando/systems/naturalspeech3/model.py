@@ -38,13 +38,18 @@ class CodeNetwork(nn.Module):
         self.embeddings = nn.ModuleList(tables)
         self.hidden = nn.Parameter(torch.randn(len(sizes), width) * width**-0.5)
         self.level = nn.Embedding(len(sizes), width)
-        self.time = TimeEmbedding(width)
         self.network = network
         self.output = nn.Linear(width, width)
         self.bias = nn.ParameterList(nn.Parameter(torch.zeros(size)) for size in sizes)
 
     def forward(
-        self, states: Tensor, codes: Tensor, visible: Tensor, level: Tensor, t: Tensor, mask: Tensor
+        self,
+        states: Tensor,
+        codes: Tensor,
+        visible: Tensor,
+        level: Tensor,
+        time: Tensor,
+        mask: Tensor,
     ) -> Tensor:
         """Read what is visible.
 
@@ -53,7 +58,7 @@ class CodeNetwork(nn.Module):
             codes: ``(B, Q, T)`` int64; only the visible ones are looked at.
             visible: ``(B, Q, T)``, True where a code may be seen.
             level: ``(B,)``, the level of each item that is predicted, 0 to Q - 1.
-            t: ``(B,)`` diffusion times.
+            time: ``(B, D)`` embedded diffusion times.
             mask: ``(B, T)``, True where real.
 
         Returns:
@@ -64,8 +69,7 @@ class CodeNetwork(nn.Module):
             seen = visible[:, at, :, None]
             here = (level == at)[:, None, None] * self.hidden[at]
             x = x + torch.where(seen, embedding(codes[:, at].masked_fill(~visible[:, at], 0)), here)
-        condition = self.time(t) + self.level(level)
-        told: Tensor = self.output(self.network(x, mask, condition))
+        told: Tensor = self.output(self.network(x, mask, time + self.level(level)))
         return told
 
     def logits(self, told: Tensor, level: int) -> Tensor:
@@ -111,6 +115,7 @@ class NaturalSpeech3(nn.Module):
         self.phone_input = nn.Linear(config.phoneme_width, config.width)
         self.frame_input = nn.Linear(config.phoneme_width, config.width)
         self.place = nn.Linear(1, config.width)
+        self.time = TimeEmbedding(config.width)
         classes = (config.codebook_size, config.longest_phone_frames + 1)
         self.phones = CodeNetwork(classes, config.width, _network(config, config.phone_layers))
         self.duration = None
@@ -147,7 +152,8 @@ class NaturalSpeech3(nn.Module):
         if hidden or not self.config.phone_prosody:
             visible = visible & torch.tensor([False, True], device=visible.device)[:, None]
         level = torch.full((len(codes),), task, device=codes.device)
-        told: Tensor = self.phones(self.phone_input(states), codes, visible, level, t, mask)
+        time = self.time(t.to(codes.device))
+        told: Tensor = self.phones(self.phone_input(states), codes, visible, level, time, mask)
         return told
 
     def regress_durations(self, told: Tensor) -> Tensor:
@@ -182,6 +188,26 @@ class NaturalSpeech3(nn.Module):
         share = (place + 0.5) / length.clamp_min(1)
         expanded: Tensor = self.frame_input(spread) + self.place(share[..., None])
         return expanded * mask[..., None]
+
+    def read_frames(
+        self, states: Tensor, codes: Tensor, visible: Tensor, level: Tensor, t: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Read frames to predict codes of one level.
+
+        Args:
+            states: ``(B, T, D)`` from :meth:`expand`.
+            codes: ``(B, Q, T)``.
+            visible: ``(B, Q, T)``, True where they may be seen.
+            level: ``(B,)``, that of each item.
+            t: ``(B,)`` diffusion times.
+            mask: ``(B, T)``, True where real.
+
+        Returns:
+            ``(B, T, D)``, for ``frames.logits``.
+        """
+        time = self.time(t.to(codes.device))
+        told: Tensor = self.frames(states, codes, visible, level, time, mask)
+        return told
 
 
 def _network(config: NaturalSpeech3Config, layers: int) -> AdaptiveTransformer:

@@ -209,7 +209,7 @@ class NaturalSpeech3Objective(nn.Module):
             generator=generator,
         )
         expanded = self.model.expand(states, joined.durations, joined.frame_mask)
-        told = self.model.frames(
+        told = self.model.read_frames(
             expanded, hidden.codes, hidden.visible, hidden.level, hidden.t, joined.frame_mask
         )
         logits, labels = [], []

@@ -7,16 +7,15 @@ codes; the codec.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from parlando.aligner.prompts import PhoneReader, read_prompt
 from parlando.audio.pitch import f0
 from parlando.codecs.rvq.model import RVQCodec
-from parlando.contracts import ConfigError, PromptError, SpeakOptions, TextError, Utterance
-from parlando.data.annotate import AlignmentLimits, reason_to_reject
+from parlando.contracts import ConfigError, SpeakOptions, TextError, Utterance
 from parlando.data.batching import mask_of, pad
 from parlando.generative.autoregression import Group, Sampling, decode, recent_codes
 from parlando.generative.guidance import guide
@@ -39,16 +38,6 @@ SIMILAR_ENOUGH = 0.3
 Scorer = Callable[[np.ndarray, Sequence[str], np.ndarray], tuple[float, float]]
 """Samples ``(S,)``, the symbols that they should say and the prompt's samples to likeness and
 intelligibility, both better when higher."""
-
-
-class PhoneReader(Protocol):
-    """Finds phones in speech; see ``parlando.aligner.model.Aligner``."""
-
-    def align(self, waveform: Tensor, symbols: Sequence[str]) -> tuple[list[int], float]:
-        """Give each symbol its frames, and a score."""
-
-    def recognize(self, waveform: Tensor) -> list[str]:
-        """Name phone classes without a text; ``sil`` is silence."""
 
 
 @dataclass(frozen=True)
@@ -125,21 +114,9 @@ class VALLE2Synthesizer:
             PromptError: there is no phone in it, or the transcript is not what is said.
         """
         whole = waveform[: len(waveform) // self.hop_samples * self.hop_samples].to(self.device)
-        heard = symbols is None
-        if symbols is None:
-            classes = self.phones.recognize(whole)
-            symbols = [vocabulary.PUNCTUATION[0] if name == "sil" else name for name in classes]
-            if not any(vocabulary.is_phone(symbol) for symbol in symbols):
-                raise PromptError("no phone is heard in the prompt; give one with clear speech")
-        symbols = vocabulary.with_boundaries(symbols)
-        durations, score = self.phones.align(whole, symbols)
-        seconds = self.hop_samples / self.rate_hz
-        reason = reason_to_reject(symbols, durations, score, seconds, AlignmentLimits())
-        if reason is not None and not heard:
-            raise PromptError(
-                f"the transcript does not seem to be what the prompt says ({reason}); correct it, "
-                "or leave it out and the phones are recognised"
-            )
+        symbols, durations = read_prompt(
+            self.phones, whole, symbols, self.hop_samples / self.rate_hz
+        )
         codes = self.codec.encode(whole[None])[0, : self.model.levels]
         limit = self.model.longest_prompt_frames
         if codes.shape[1] > limit:
