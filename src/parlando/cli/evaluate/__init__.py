@@ -12,11 +12,13 @@ from parlando.cli.evaluate.listen import (
     run_listen,
     run_listen_results,
 )
+from parlando.cli.evaluate.probe import ProbeOptions, run_probe
 from parlando.cli.evaluate.speech import SpeechOptions, run_speech
 
 Options = (
     Annotated[SpeechOptions, tyro.conf.subcommand("speech")]
     | Annotated[CodecOptions, tyro.conf.subcommand("codec")]
+    | Annotated[ProbeOptions, tyro.conf.subcommand("probe")]
     | Annotated[CompareOptions, tyro.conf.subcommand("compare")]
     | Annotated[ListenOptions, tyro.conf.subcommand("listen")]
     | Annotated[ListenResultsOptions, tyro.conf.subcommand("listen-results")]
@@ -35,6 +37,8 @@ def run(options: Any) -> int:
             return run_speech(options)
         case CodecOptions():
             return run_codec(options)
+        case ProbeOptions():
+            return run_probe(options)
         case CompareOptions():
             run_compare(options)
         case ListenOptions():

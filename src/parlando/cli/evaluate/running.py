@@ -174,7 +174,7 @@ def run_report(
         protocol=protocol,
         seed=options.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=shlex.join([*_program(), *sys.argv[1:]]),
+        command=this_command(),
         judges={measure.name: _judges_in(measure) for measure in built},
         remarks=(*remarks, *outcome.remarks),
         rows=outcome.rows,
@@ -190,12 +190,13 @@ def run_report(
     return 1 if report.failed else 0
 
 
-def _program() -> list[str]:
-    """Name the command, or the module that was run in its place."""
+def this_command() -> str:
+    """Return the command that was given, or the module that was run in its place."""
     started = getattr(sys.modules["__main__"], "__spec__", None)
-    if started is None or started.name.startswith("parlando"):
-        return ["parlando"]
-    return ["python", "-m", str(started.name)]
+    program = ["parlando"]
+    if started is not None and not started.name.startswith("parlando"):
+        program = ["python", "-m", str(started.name)]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def _judges_in(measure: Measure) -> str:
