@@ -305,3 +305,25 @@ def test_phases_run_in_order_and_shield_each_other(tmp_path):
     assert objective.seen == [generator, generator, critic, critic] * 2
     assert objective.after == [0, 1]
     assert all(parameter.requires_grad for parameter in objective.parameters())
+
+
+@pytest.mark.parametrize("changes", [{}, {"accumulate": 2}])
+def test_batches_made_by_processes_train_alike(tmp_path, changes):
+    _, alone = run(tmp_path / "alone", **changes)
+    _, helped = run(tmp_path / "helped", loader_workers=2, **changes)
+    assert same(state_of(alone), state_of(helped))
+
+
+def test_a_signal_ends_a_run_with_worker_processes(tmp_path):
+    class Late(Source):
+        """Sends the signal from the worker process that makes the batch of step 3."""
+
+        def batch(self, step, rank, world):
+            if step == 3:
+                os.kill(os.getppid(), signal.SIGTERM)
+            return super().batch(step, rank, world)
+
+    _, result = run(tmp_path / "run", source=Late(), steps=100_000, loader_workers=1)
+    assert result.reason == "signal"
+    assert 0 < result.step < 100_000
+    assert existing_checkpoints(tmp_path / "run") == [result.checkpoint]

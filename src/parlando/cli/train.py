@@ -52,6 +52,8 @@ class TrainFlags:
     """``auto`` uses the GPU where there is one."""
     threads: int | None = None
     """CPU threads of torch."""
+    loader_workers: int | None = None
+    """Processes that make batches; a GPU needs some, such as 4."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,8 @@ class TrainConfig:
     """``auto`` uses the GPU where there is one."""
     threads: int | None = None
     """CPU threads of torch; none leaves its own choice."""
+    loader_workers: int = 0
+    """Processes that make batches ahead of the steps; 0: a thread, enough without a GPU."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -79,7 +81,7 @@ class TrainConfig:
         for name, value in fractions.items():
             if not 0 <= value <= 1 or (value == 1 and name != "cooldown_fraction"):
                 raise ConfigError(f"{name} must be from 0 to below 1, got {value}")
-        for name in ("warmup_steps", "weight_decay", "seed"):
+        for name in ("warmup_steps", "weight_decay", "seed", "loader_workers"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}")
 

@@ -9,9 +9,8 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,8 +23,9 @@ from torch import Tensor, nn
 from parlando.contracts import BatchSource, CheckpointError, ParlandoError
 from parlando.training.checkpoint import Card, load_state, read_card, save_checkpoint
 from parlando.training.config import TrainConfig
+from parlando.training.feeding import Batches, StepBatches, batches_from
 from parlando.training.optimization import learning_rate
-from parlando.training.stepper import Batch, Stepper
+from parlando.training.stepper import Stepper
 from parlando.training.tracking import Tracker
 
 
@@ -131,7 +131,7 @@ class _Loop:
         self._stepper.module.train()
         with (
             _stop_signals() as stop,
-            ThreadPoolExecutor(1, "batches") as pool,
+            closing(self._feed()) as feed,
             Tracker(self._run, self._step) if is_main else nullcontext() as self._tracker,
         ):
             if self._tracker is not None and self._stepper.precision != self._config.precision:
@@ -139,7 +139,7 @@ class _Loop:
                     f"this CPU only emulates {self._config.precision}, slowly: training in "
                     f"{self._stepper.precision}"
                 )
-            reason = self._take_steps(stop, pool)
+            reason = self._take_steps(stop, feed)
             if self._tracker is not None:
                 self._tracker.say(f"ended by {reason} at step {self._step}: {self._folder()}")
         return TrainResult(
@@ -150,21 +150,23 @@ class _Loop:
             numbers=dict(self._numbers),
         )
 
-    def _take_steps(self, stop: threading.Event, pool: ThreadPoolExecutor) -> str:
+    def _feed(self) -> Generator[Batches]:
+        """Yield the batches of the steps to come."""
+        rank, world = self._accelerator.process_index, self._accelerator.num_processes
+        dataset = StepBatches(self._source, rank, world, self._config.accumulate)
+        return batches_from(dataset, self._step, self._config.steps, self._config.loader_workers)
+
+    def _take_steps(self, stop: threading.Event, feed: Iterator[Batches]) -> str:
         """Take steps until the end; return the reason of the end."""
         config, recent = self._config, _Means()
         saved = validated = -1
-        upcoming: Future[list[Batch]] | None = None
         while True:
             seconds, stopped = self._agree(stop.is_set())
             progress = self._progress(seconds)
             if stopped or progress >= 1:
                 break
-            # Batches are pure functions of the step, so the next is made while this one trains.
-            batches = (upcoming or pool.submit(self._batches, self._step)).result()
-            upcoming = pool.submit(self._batches, self._step + 1)
             rate = learning_rate(config, self._step, progress)
-            finite, figures = self._stepper.take(self._step, batches, rate)
+            finite, figures = self._stepper.take(self._step, next(feed), rate)
             self._step += 1
             self._guard(finite, figures)
             if finite:
@@ -182,16 +184,6 @@ class _Loop:
         if saved != self._step:
             self._save()
         return "signal" if stopped else "steps" if self._step >= config.steps else "time"
-
-    def _batches(self, step: int) -> list[Batch]:
-        """Return this process's micro-batches of a step.
-
-        Each is one share of a world that many times larger: two processes, or two micro-batches,
-        see the same shares.
-        """
-        count, rank = self._config.accumulate, self._accelerator.process_index
-        world = self._accelerator.num_processes * count
-        return [self._source.batch(step, rank * count + micro, world) for micro in range(count)]
 
     def _guard(self, finite: bool, figures: Mapping[str, Tensor]) -> None:
         """Count steps without a finite gradient, and give up after too many in a row."""
