@@ -30,6 +30,12 @@ def test_cosine_ignores_length_and_knows_opposites():
     assert cosine(np.array([1.0, 0.0]), np.array([0.0, 2.0])) == 0.0
 
 
+def test_rounding_takes_no_cosine_beyond_that_of_an_angle():
+    vectors = np.random.default_rng(0).normal(size=(200, 256)).astype(np.float32)
+    assert max(cosine(vector, vector) for vector in vectors) <= 1.0
+    assert min(cosine(vector, -vector) for vector in vectors) >= -1.0
+
+
 def test_rank_one_looks_only_inside_the_group_and_states_chance():
     gallery = {
         "anna": np.array([1.0, 0.0, 0.0]),

@@ -41,7 +41,8 @@ class RankOne:
 def cosine(first: np.ndarray, second: np.ndarray) -> float:
     """Compute the cosine of the angle between two vectors ``(D,)``; 0 if one of them is zero."""
     norms = np.linalg.norm(first) * np.linalg.norm(second)
-    return float(np.dot(first, second) / norms) if norms > 0 else 0.0
+    # Rounding takes that of like vectors a little beyond what an angle can have.
+    return float(np.clip(np.dot(first, second) / norms, -1.0, 1.0)) if norms > 0 else 0.0
 
 
 def rank_one(
