@@ -51,5 +51,7 @@ def test_example_prompt_is_made_again_as_it_is(tmp_path):
     _example("make_example_prompt").main(path)
     made, bundled = load(path), load(registry.example_prompt())
     assert made.rate_hz == RATE
-    assert np.array_equal(made.samples, bundled.samples)
+    assert made.samples.shape == bundled.samples.shape
+    # Processors add in their own order, so that samples may round to neighbouring 16-bit steps.
+    assert 2**15 * np.abs(made.samples - bundled.samples).max() <= 2.0
     assert "no recording of a person" in read_metadata(path)["comment"]
