@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from parlando.audio.spectrogram import compress, mel_filterbank, stft
+from parlando.audio.spectrogram import compress, mel_filterbank_like, stft
 
 
 def multi_resolution_mel_distance(
@@ -30,7 +30,7 @@ def multi_resolution_mel_distance(
     """
     total = produced.new_zeros(())
     for window, count in zip(windows, mels, strict=True):
-        bank = mel_filterbank(rate_hz, window, count).to(produced)
+        bank = mel_filterbank_like(produced, rate_hz, window, count)
         first, second = (
             (bank @ _quarter_hop_stft(wave, window).abs()).clamp_min(1e-4).log()
             for wave in (produced, reference)

@@ -91,6 +91,22 @@ def mel_filterbank(rate_hz: int, n_fft: int, n_mels: int, low_hz: float = 0.0) -
     return bank / bank.sum(1, keepdim=True)
 
 
+def mel_filterbank_like(
+    spectrum: Tensor, rate_hz: int, n_fft: int, n_mels: int, low_hz: float = 0.0
+) -> Tensor:
+    """Return :func:`mel_filterbank` on the device and of the type of a spectrum's magnitudes."""
+    return _kept_filterbank(rate_hz, n_fft, n_mels, low_hz, str(spectrum.device), spectrum.dtype)
+
+
+@functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _kept_filterbank(
+    rate_hz: int, n_fft: int, n_mels: int, low_hz: float, device: str, dtype: torch.dtype
+) -> Tensor:
+    # Copied once: a copy to an accelerator makes the host wait.
+    return mel_filterbank(rate_hz, n_fft, n_mels, low_hz).to(device, dtype)
+
+
 def log_mel(waveform: Tensor, rate_hz: int, n_fft: int, hop: int, n_mels: int) -> Tensor:
     """Compute log-mel magnitudes, frame-exact.
 
@@ -105,7 +121,7 @@ def log_mel(waveform: Tensor, rate_hz: int, n_fft: int, hop: int, n_mels: int) -
         ``(B, T, M)`` natural log of the filtered magnitude, floored at 1e-5.
     """
     magnitude = stft(waveform, n_fft, hop).abs() * (2.0 / n_fft)
-    bank = mel_filterbank(rate_hz, n_fft, n_mels).to(magnitude)
+    bank = mel_filterbank_like(magnitude, rate_hz, n_fft, n_mels)
     return (bank @ magnitude).clamp_min(1e-5).log().transpose(1, 2)
 
 

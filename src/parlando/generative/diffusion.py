@@ -155,8 +155,9 @@ def ce_rvq_loss(
     # Distances are small differences of large products: too fine for autocast's bfloat16.
     with torch.autocast(z0_hat.device.type, enabled=False):
         codebooks = codebooks.float()
-        residual = z0_hat[mask].float()
-        real_codes = codes.transpose(1, 2)[mask]
+        real = mask.nonzero(as_tuple=True)
+        residual = z0_hat[real].float()
+        real_codes = codes.transpose(1, 2)[real]
         frames = max(len(residual), 1)
         loss = residual.new_zeros(())
         accuracies = []

@@ -353,7 +353,8 @@ def mask_codes(
     t = draw_times(batch, generator) if t is None else t
     if level is None:
         level = draw_levels(batch, levels, generator, level_weights)
-    t, level = t.to(codes.device), level.to(codes.device)
+    t = t.to(codes.device, non_blocking=True)
+    level = level.to(codes.device, non_blocking=True)
     learnt = mask_tokens(target, t, schedule, generator)
     labels = at_level(codes, level)
     hidden, own = learnt, labels
@@ -390,10 +391,19 @@ def masked_loss(logits: Tensor, labels: Tensor, learnt: Tensor) -> tuple[Tensor,
     Returns:
         mean loss in nats and accuracy, both 0 where nothing is hidden.
     """
-    said, wanted = logits[learnt].float(), labels[learnt]
-    count = max(len(wanted), 1)
-    loss = functional.cross_entropy(said, wanted, reduction="sum") / count
-    return loss, (said.detach().argmax(-1) == wanted).sum() / count
+    return code_loss(logits[learnt], labels[learnt])
+
+
+def code_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Do the same as :func:`masked_loss` where hidden codes are already picked.
+
+    Args:
+        logits: ``(M, V)``.
+        labels: ``(M,)`` int64.
+    """
+    said, count = logits.float(), max(len(labels), 1)
+    loss = functional.cross_entropy(said, labels, reduction="sum") / count
+    return loss, (said.detach().argmax(-1) == labels).sum() / count
 
 
 def masked_bound(

@@ -1,5 +1,7 @@
 """Multi-head attention with rotary positions, over ``(B, T, D)`` features."""
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,12 +17,21 @@ def rotary(x: Tensor, base: float = 10_000.0) -> Tensor:
         base: wavelength base.
     """
     half = x.shape[-1] // 2
-    frequency = base ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    position = torch.arange(x.shape[-2], device=x.device, dtype=torch.float32)
-    angle = position[:, None] * frequency
-    cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    cosine, sine = _turns(x.shape[-2], half, base, str(x.device), x.dtype)
     first, second = x[..., :half], x[..., half:]
     return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
+
+
+@functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _turns(
+    length: int, half: int, base: float, device: str, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    # Kept, because all layers of a network turn alike: ten small kernels each on an accelerator.
+    frequency = base ** (-torch.arange(half, device=device, dtype=torch.float32) / half)
+    position = torch.arange(length, device=device, dtype=torch.float32)
+    angle = position[:, None] * frequency
+    return angle.cos().to(dtype), angle.sin().to(dtype)
 
 
 class Attention(nn.Module):

@@ -208,13 +208,18 @@ def follow(
     counts.lerp_(new_counts, 1.0 - decay)
     sums.lerp_(new_sums, 1.0 - decay)
     dead = counts < restart_below
-    if bool(dead.any()):
-        pick = torch.randint(len(vectors), (int(dead.sum()),), device=vectors.device)
-        fresh = vectors[pick]
+    # On an accelerator all draw a vector: asking which need one would make the host wait.
+    asks = dead.device.type == "cpu"
+    if not asks or bool(dead.any()):
+        count = int(dead.sum()) if asks else len(dead)
+        fresh = vectors[torch.randint(len(vectors), (count,), device=vectors.device)]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.broadcast(fresh, 0)
-        sums[dead] = fresh
-        counts[dead] = 1.0
+        if asks:
+            sums[dead] = fresh
+        else:
+            sums.copy_(torch.where(dead[:, None], fresh, sums))
+        counts.masked_fill_(dead, 1.0)
     codebook.copy_(sums / counts[:, None].clamp_min(1e-5))
 
 

@@ -409,7 +409,8 @@ class FACodec(nn.Module):
             self.quantizer(name).restart_statistics()
 
     def _sample(self, waveforms: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-        parts = [self.features(waveform) for waveform in waveforms]
+        device = self.conditioning.projection.weight.device
+        parts = [self.features(waveform.to(device)) for waveform in waveforms]
         hidden = torch.cat([part.hidden.flatten(0, 1) for part in parts]).float()
         return hidden, torch.cat([part.prosody.flatten(0, 1) for part in parts]).float()
 

@@ -85,7 +85,9 @@ class RVQCodec(nn.Module):
         Returns:
             signal-to-noise ratio of the quantized latent in dB after each level.
         """
-        latents = torch.cat([self.encoder(waveform).flatten(0, 1) for waveform in waveforms])
+        device = self.latent_mean.device
+        parts = [self.encoder(waveform.to(device)).flatten(0, 1) for waveform in waveforms]
+        latents = torch.cat(parts)
         gains = self.quantizer.fit(latents)
         self.latent_mean.copy_(latents.mean(0))
         self.latent_std.fill_(float(latents.var(0).mean().sqrt()))

@@ -212,8 +212,8 @@ class NaturalSpeech2Objective(nn.Module):
         waveform, rate_hz, hop = self._waveform(batch)
         with torch.autocast(waveform.device.type, enabled=False):
             mel = standardized_mel(waveform.float(), rate_hz, hop, predicted.shape[-1])
-        mask = batch["frame_mask"]
-        return F.l1_loss(predicted.float()[mask], mel[mask])
+        real = batch["frame_mask"].nonzero(as_tuple=True)  # once: the host waits for its size
+        return F.l1_loss(predicted.float()[real], mel[real])
 
     def _waveform(self, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
         """Return the waveforms, their rate and the hop."""
@@ -230,15 +230,17 @@ class NaturalSpeech2Objective(nn.Module):
     ) -> Tensor:
         mask = batch["symbol_mask"]
         predicted = self.model.predict_durations(hidden, mask, prompt)
-        return F.l1_loss(predicted[mask], batch["durations"][mask].float().log1p())
+        real = mask.nonzero(as_tuple=True)
+        return F.l1_loss(predicted[real], batch["durations"][real].float().log1p())
 
     def _pitch_losses(
         self, batch: Mapping[str, Any], expanded: Tensor, prompt: PromptStates, log_f0: Tensor
     ) -> dict[str, Tensor]:
         mask, voiced = batch["frame_mask"], batch["voiced"]
         predicted, voicing = self.model.predict_pitch(expanded, mask, prompt)
+        known = mask.nonzero(as_tuple=True)
         real = (mask & voiced).float()
         # Choice: log-F0 errors are tenths; five times brings them to the scale of the others.
         error = 5.0 * ((predicted - log_f0).abs() * real).sum() / real.sum().clamp_min(1.0)
-        uv = F.binary_cross_entropy_with_logits(voicing[mask], voiced[mask].float())
+        uv = F.binary_cross_entropy_with_logits(voicing[known], voiced[known].float())
         return {"pitch": error, "voicing": uv}

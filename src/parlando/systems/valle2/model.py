@@ -249,10 +249,12 @@ class NonAutoregressiveModel(nn.Module):
         if place is None:
             place = torch.arange(codes.shape[2], device=codes.device).expand_as(code_mask)
         lengths = torch.where(code_mask, place + 1, 0).amax(1)
-        if int(lengths.max()) >= len(self.positions.weight):
+        limit = len(self.positions.weight)
+        counted = positions is None and codes.shape[2] < limit  # then no item can be longer
+        if not counted and int(lengths.max()) >= limit:
             raise ConfigError(
                 f"{int(lengths.max())} frames with those of the prompt; this model has learnt "
-                f"{len(self.positions.weight) - 1}: shorten the text or the prompt"
+                f"{limit - 1}: shorten the text or the prompt"
             )
         frames = self._frames(codes, condition, level) + self.positions(place)
         tokens = torch.stack([self.level(level), self.end + self.positions(lengths)], dim=1)
