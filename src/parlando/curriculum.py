@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from parlando.aligner import config as aligner_config
@@ -215,7 +216,7 @@ def _build_codec(
     from parlando.codecs.rvq.model import build_rvq
     from parlando.codecs.rvq.objective import build_rvq_objective
 
-    codec = build_rvq(config)
+    codec = build_rvq(config).to(_fitting_place())
     if init is not None:
         load_weights(init, codec)
         codec.quantizer.restart_statistics()
@@ -235,12 +236,12 @@ def _build_facodec(
     from parlando.registry import load_codec
     from parlando.text.vocabulary import PHONE_CLASSES
 
-    codec = build_facodec(config)
+    codec = build_facodec(config).to(_fitting_place())
     if init is not None:
         load_weights(init, codec)
         codec.restart_statistics()
     elif objective.start:
-        given = load_codec(objective.start)
+        given = load_codec(objective.start, _fitting_place())
         crops = _some_crops(data, _START_FRAMES)
         codec.start_from(given.encoder, given.decoder, crops, objective.loss.level_bits)
     if objective.fit_frames:
@@ -252,6 +253,11 @@ def _build_facodec(
     if init is not None and (init / STATE_NAME).is_file():
         trained.take_readers(load_state(init)["objective"])
     return trained
+
+
+def _fitting_place() -> str:
+    """Say where codebooks are fitted before training moves a codec to its own device."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _some_crops(data: Path, frames: int) -> list[Tensor]:
