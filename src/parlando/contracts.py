@@ -110,8 +110,8 @@ class Revision:
     new_durations_frames: tuple[int | None, ...]
     """Frames of each; none where the system decides."""
     sources: tuple[int | None, ...]
-    """For each new symbol the one of ``symbols`` whose frames stay as they are, which then has its
-    duration; none where frames are to be made."""
+    """For each new symbol the one of ``symbols`` whose frames stay as they are, ascending, which
+    has the same duration; none where frames are to be made."""
 
 
 @runtime_checkable
@@ -151,6 +151,17 @@ class Synthesizer(Protocol):
         """Speak one piece of text, given as vocabulary symbols."""
 
 
+@runtime_checkable
+class Blender(Protocol):
+    """A synthesizer that can read single attributes off prompts of their own."""
+
+    attributes: frozenset[str]
+    """Which can be of another prompt: some of ``duration``, ``prosody`` and ``timbre``."""
+
+    def blend(self, prompt: Any, **others: Any) -> Any:
+        """Take attributes from other prompts, each given by its name; all are encoded ones."""
+
+
 class Converter(Protocol):
     """Speech to the same speech in another voice, below the level of files."""
 
@@ -168,6 +179,7 @@ class Converter(Protocol):
         """Say ``(S,)``, S a multiple of the hop, in that voice: ``(S,)``."""
 
 
+@runtime_checkable
 class Editor(Protocol):
     """A system that makes parts of a recording anew so that they fit what stays."""
 
@@ -176,8 +188,8 @@ class Editor(Protocol):
     hop_samples: int
     option_names: frozenset[str]
     """Fields of ``SpeakOptions`` that it reads."""
-    longest_frames: int
-    """Frames that it can look at in one call."""
+    context_frames: int
+    """Frames of what stays that it reads beside changes, at the most."""
 
     def edit(
         self,

@@ -8,26 +8,29 @@ thing: ``speak`` joins what ``stream`` yields.
 import dataclasses
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from parlando.audio import waveform
 from parlando.audio.seams import fade, limit_peaks, prepare_piece
-from parlando.contracts import ConfigError, SpeakOptions, Synthesizer, Utterance
+from parlando.contracts import Blender, ConfigError, SpeakOptions, Synthesizer, Utterance
 from parlando.recipes import from_mapping
 from parlando.speech import Speech, Voice, VoiceLike, as_voice
 from parlando.text.normalize import normalize
 from parlando.text.phonemes import phonemize
 from parlando.text.segments import Segment, split
 from parlando.text.vocabulary import BOUNDARY, is_pause
+
+if TYPE_CHECKING:
+    from torch import Generator
 
 FIRST_MAX_CHARACTERS = 60
 """Longest first piece of a text that has several: short, because a listener waits for it."""
@@ -83,6 +86,9 @@ class Speaker:
         text: str,
         voice: VoiceLike | None = None,
         *,
+        prosody_from: VoiceLike | None = None,
+        timbre_from: VoiceLike | None = None,
+        duration_from: VoiceLike | None = None,
         seed: int | None = None,
         progress: Progress | None = None,
         **options: Any,
@@ -93,6 +99,10 @@ class Speaker:
             text: Any text, as people write it.
             voice: A prompt: a ``Voice``, a path, or samples with their rate; without one the
                 bundled example speaks.
+            prosody_from: Whose melody it gets, where it is not that of the voice; any prompt, of
+                any length. Systems that read one prompt for everything refuse it.
+            timbre_from: The same for how the voice sounds.
+            duration_from: The same for the rhythm.
             seed: The same seed gives the same speech; None draws one, found in the result.
             progress: Called with the pieces done and their number.
             **options: Fields of ``SpeakOptions`` that the system reads, such as ``steps=8``.
@@ -101,9 +111,18 @@ class Speaker:
             TextError: The text holds nothing that can be spoken.
             AudioError: The prompt cannot be read.
             PromptError: The prompt is not usable as a voice.
-            ConfigError: An option is not valid.
+            ConfigError: An option is not valid, or the system has no such attribute.
         """
-        parts = self.stream(text, voice, seed=seed, progress=progress, **options)
+        parts = self.stream(
+            text,
+            voice,
+            prosody_from=prosody_from,
+            timbre_from=timbre_from,
+            duration_from=duration_from,
+            seed=seed,
+            progress=progress,
+            **options,
+        )
         return Speech.join(parts)
 
     def stream(
@@ -111,6 +130,9 @@ class Speaker:
         text: str,
         voice: VoiceLike | None = None,
         *,
+        prosody_from: VoiceLike | None = None,
+        timbre_from: VoiceLike | None = None,
+        duration_from: VoiceLike | None = None,
         seed: int | None = None,
         progress: Progress | None = None,
         **options: Any,
@@ -120,18 +142,18 @@ class Speaker:
         Arguments and errors are those of :meth:`speak`; the arguments are checked at once, before
         the first part is asked for.
         """
+        others = {"prosody": prosody_from, "timbre": timbre_from, "duration": duration_from}
+        given = {name: other for name, other in others.items() if other is not None}
+        self._check_attributes(given)
         checked = speak_options(options, self.synthesizer.option_names, self.name)
-        if seed is None:
-            seed = secrets.randbelow(2**31)
-        elif not isinstance(seed, Integral) or not 0 <= seed < 2**63:
-            raise ConfigError(f"seed {seed!r}; expected a whole number, 0 to 2**63 - 1")
+        seed = checked_seed(secrets.randbelow(2**31) if seed is None else seed)
         started = time.perf_counter()
         segments = split(text)
         if len(segments) > 1:
             segments = split(text, first_max_characters=FIRST_MAX_CHARACTERS)
-        prompt = self._prompt(voice, checked.voice_text)
+        prompt = self._blended(self._prompt(voice, checked.voice_text), given)
         pace = _Pace.of(segments, checked, self.synthesizer.hop_samples / self.rate_hz)
-        return self._parts(pace, prompt, int(seed), progress, started)
+        return self._parts(pace, prompt, seed, progress, started)
 
     def _parts(
         self, pace: "_Pace", prompt: Any, seed: int, progress: Progress | None, started: float
@@ -156,9 +178,7 @@ class Speaker:
         import torch
 
         spoken = normalize(text)
-        # Every piece has a generator of its own, so that no part depends on another.
-        state = int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1)
-        generator = torch.Generator().manual_seed(state)
+        generator = generator_of(seeds)
         symbols = phonemize(spoken)
         if not options.chunk_seconds:
             with torch.inference_mode():
@@ -197,6 +217,22 @@ class Speaker:
             raise ConfigError("no voice was given and the system has no default; give a prompt")
         return Voice.from_file(self.default_voice)
 
+    def _check_attributes(self, given: Collection[str]) -> None:
+        system = self.synthesizer
+        known = system.attributes if isinstance(system, Blender) else frozenset()
+        if unknown := sorted(set(given) - known):
+            alone = f", but for {', '.join(sorted(known))}" if known else ""
+            raise ConfigError(
+                f"{self.name} reads one prompt for everything{alone}; leave out "
+                + ", ".join(f"{name}_from" for name in unknown)
+            )
+
+    def _blended(self, prompt: Any, given: Mapping[str, VoiceLike]) -> Any:
+        if not given or not isinstance(self.synthesizer, Blender):
+            return prompt
+        others = {name: self._prompt(voice, None) for name, voice in given.items()}
+        return self.synthesizer.blend(prompt, **others)
+
     def _prompt(self, voice: VoiceLike | None, text: str | None) -> Any:
         import torch
 
@@ -209,6 +245,29 @@ class Speaker:
                 prompt = torch.from_numpy(samples)
                 encoded[text] = self.synthesizer.encode_prompt(prompt, *said)
         return encoded[text]
+
+
+def checked_seed(seed: int) -> int:
+    """Return a seed that can be used and written into metadata.
+
+    Raises:
+        ConfigError: It is no whole number, or out of range.
+    """
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise ConfigError(f"seed {seed!r}; expected a whole number, 0 to 2**63 - 1")
+    return int(seed)
+
+
+def generator_of(seeds: tuple[int, int]) -> "Generator":
+    """Seed a generator for one piece of a call, so that no piece depends on another.
+
+    Args:
+        seeds: Seed of the call, and number of the piece.
+    """
+    import torch
+
+    state = int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1)
+    return torch.Generator().manual_seed(state)
 
 
 def speak_options(given: dict[str, Any], known: Collection[str], system: str) -> SpeakOptions:

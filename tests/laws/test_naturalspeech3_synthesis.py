@@ -9,9 +9,10 @@ from sines import babble
 from tinyfactorized import tiny_synthesizer
 from tinyvalle import EvenReader
 
-from parlando.contracts import ConfigError, PromptError, SpeakOptions, TextError
+from parlando.contracts import Blender, ConfigError, PromptError, SpeakOptions, TextError
 from parlando.evaluation.cost import counted_calls
 from parlando.generative.masking import MaskedSampling, network_evaluations
+from parlando.speaking import Speaker
 from parlando.systems.naturalspeech3.sampling import Settings
 from parlando.text.vocabulary import is_pause
 
@@ -155,6 +156,24 @@ def test_each_process_reads_its_own_prompt(synthesizer, voice, others):
     assert blended.duration is voice.duration
 
 
+def test_over_plain_codes_only_durations_may_have_a_prompt_of_their_own(synthesizer):
+    assert synthesizer.attributes == {"duration", "prosody", "timbre"}
+    plain = tiny_synthesizer(plain=True)
+    assert isinstance(plain, Blender)
+    assert plain.attributes == {"duration"}
+
+
+def test_texts_of_any_length_with_prompts_of_any_length(synthesizer):
+    """Through the speaker: a second of one, the longest of another, many pieces."""
+    text = "Seven ships sail away, slowly and far from the shore. " * 12
+    voice, short, long = ((babble(seconds), 16_000) for seconds in (3.0, 1.7, 30.0))
+    speech = Speaker(synthesizer).speak(
+        text, voice, seed=0, steps=1, prosody_from=long, timbre_from=short, duration_from=short
+    )
+    assert speech.duration_seconds > 20.0
+    assert sum(speech.durations_frames) * 200 == len(speech.samples)
+
+
 def test_a_target_much_longer_than_its_prompt(synthesizer, others):
     made = synthesizer.render(LONG * 6, others[0], SpeakOptions(steps=1), seeded(0))
     assert sum(made.durations_frames) == len(made.samples) // 200
@@ -177,56 +196,90 @@ def test_speed_and_length_are_kept(synthesizer, voice):
         assert len(made.samples) == round(seconds * 80) * 200
 
 
+def editing(synthesizer, keep, texts=(TEXT,), **options):
+    """A sampler that keeps the sound of the first ``keep`` symbols, or of those ``keep`` marks."""
+    targets = [[" ", *text, " "] for text in texts]
+    place = torch.arange(max(map(len, targets)))
+    kept = (place < keep if isinstance(keep, int) else keep).expand(len(targets), -1)
+    generators = [seeded(number) for number in range(len(targets))]
+    return targets, synthesizer.sampler(targets, SpeakOptions(**options), generators, kept)
+
+
 def test_what_an_edit_keeps_stays(synthesizer, voice):
-    targets = [[" ", *TEXT, " "], [" ", *TEXT[:4], " "]]
-    sampler = synthesizer.sampler(targets, SpeakOptions(), [seeded(0), seeded(1)])
-    keep = torch.zeros_like(sampler.mask)
-    keep[:, :3] = True
+    targets, sampler = editing(synthesizer, 3, [TEXT, TEXT[:4]])
+    keep = sampler.kept
     generator = seeded(5)
     phones = torch.randint(15, (2, 2, 11), generator=generator)
-    prosody = sampler.draw_prosody(voice.prosody, phones, keep)
+    prosody = sampler.draw_prosody(voice.prosody, phones)
     assert torch.equal(prosody[keep], phones[:, 0][keep])
-    # Longer than any class: kept all the same.
+    # Longer than any class: kept all the same; and one that is given but not kept.
     phones[:, 1, 2] = 40
+    decided = keep | (torch.arange(11) == 4)
     least, longest = synthesizer.limits(targets)
-    durations = sampler.draw_durations(voice.duration, prosody, least, longest, phones[:, 1], keep)
-    assert torch.equal(durations[keep], phones[:, 1][keep])
+    durations = sampler.draw_durations(
+        voice.duration, prosody, least, longest, phones[:, 1], decided
+    )
+    assert torch.equal(durations[decided], phones[:, 1][decided])
     assert not durations[~sampler.mask].any()
     lengths = durations.sum(1)
     mask = torch.arange(int(lengths.max())) < lengths[:, None]
     codes = torch.randint(16, (2, 6, mask.shape[1]), generator=generator)
-    decided = mask & (torch.arange(mask.shape[1]) < 17)
+    stays = sampler.kept_frames(durations, mask)
+    assert torch.equal(stays.sum(1), phones[:, 1, :3].sum(1))
     before = codes.clone()
     for level in range(6):
-        drawn = sampler.draw_level(level, voice.content, durations, codes, mask, decided)
+        drawn = sampler.draw_level(level, voice.content, durations, codes, mask)
         assert torch.equal(codes, before)
-        assert torch.equal(drawn[decided], codes[:, level][decided])
+        assert torch.equal(drawn[stays], codes[:, level][stays])
         assert not drawn[~mask].any()
         codes[:, level] = before[:, level] = drawn
 
 
-def test_kept_codes_of_all_levels_are_seen(synthesizer, monkeypatch):
-    sampler = synthesizer.sampler([[" ", *TEXT, " "]], SpeakOptions(steps=1), [seeded(0)])
-    durations = torch.full((1, 11), 3)
-    mask = torch.ones(1, 33, dtype=torch.bool)
-    decided = torch.arange(33)[None] >= 12
-    codes = torch.randint(16, (1, 6, 33), generator=seeded(1))
-    network, said = synthesizer.model.frames, []
+@pytest.fixture
+def said(synthesizer, monkeypatch):
+    """What the network for frames says, call by call."""
+    network, told = synthesizer.model.frames, []
     logits = network.logits
     monkeypatch.setattr(
-        network, "logits", lambda told, level: said.append(logits(told, level)) or said[-1]
+        network, "logits", lambda states, level: told.append(logits(states, level)) or told[-1]
     )
+    return told
+
+
+def test_kept_codes_of_all_levels_are_seen_on_both_sides(synthesizer, said):
+    place = torch.arange(11)
+    _, sampler = editing(synthesizer, (place < 3) | (place >= 8), steps=1, guidance=0.0)
+    durations = torch.full((1, 11), 3)
+    mask = torch.ones(1, 33, dtype=torch.bool)
+    codes = torch.randint(16, (1, 6, 33), generator=seeded(1))
 
     def draw():
-        sampler.draw_level(0, None, durations, codes, mask, decided)
-        return said[-1]
+        sampler.draw_level(0, None, durations, codes, mask)
+        return said[-1][:, 9:24]
 
+    for kept in (slice(0, 9), slice(24, 33)):
+        plain = draw()
+        codes[:, 5, kept] = (codes[:, 5, kept] + 7) % 16
+        assert not torch.allclose(draw(), plain)
     plain = draw()
-    codes[:, 5, 12:] = (codes[:, 5, 12:] + 7) % 16
-    assert not torch.allclose(draw(), plain)
-    kept = draw()
-    codes[:, 1:, :12] = 0  # not kept and of higher levels: not seen
-    assert torch.equal(draw(), kept)
+    codes[:, 1:, 9:24] = 0  # not kept and of higher levels: not seen
+    assert torch.equal(draw(), plain)
+
+
+def test_guidance_leaves_out_what_is_kept_as_it_leaves_out_a_prompt(synthesizer, said):
+    """What is said alone is what a text by itself would be, with nothing beside it."""
+    place = torch.arange(11)
+    _, sampler = editing(synthesizer, (place < 3) | (place >= 8), steps=1)
+    _, alone = editing(synthesizer, torch.zeros(5, dtype=torch.bool), [TEXT[2:5]], steps=1)
+    alone.symbols, alone.mask = sampler.symbols[:, 3:8], sampler.mask[:, 3:8]
+    codes = torch.randint(16, (1, 6, 33), generator=seeded(1))
+    mask = torch.ones(1, 33, dtype=torch.bool)
+    sampler.draw_level(2, None, torch.full((1, 11), 3), codes, mask)
+    assert len(said) == 2
+    alone.draw_level(2, None, torch.full((1, 5), 3), codes[..., 9:24], mask[:, 9:24])
+    assert len(said) == 3
+    torch.testing.assert_close(said[1][:, 9:24], said[2])
+    assert not torch.allclose(said[0][:, 9:24], said[2])
 
 
 def test_settings_of_the_release_hold_where_a_call_does_not_say():

@@ -37,15 +37,22 @@ class Options:
     """In place of ``--out``: write raw 16-bit mono sound to this file or pipe while it is made;
     ``-`` is standard output. It holds no metadata: who plays it on must say it is synthetic."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """NaturalSpeech 2: steps of the sampler, by default 12; more are slower and finer."""
+    """NaturalSpeech 2: steps of the sampler, by default 12; 3: of each process, by default 4. More
+    are slower and finer."""
     solver: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """NaturalSpeech 2: ``dpm`` (default) needs 8 to 16 steps, ``euler`` and ``sde`` about 150."""
     speed: Annotated[float | None, tyro.conf.arg(metavar="FACTOR")] = None
-    """NaturalSpeech 2: speaking rate, 0.25 to 4."""
+    """NaturalSpeech 2 and 3: speaking rate, 0.25 to 4."""
     duration: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
-    """NaturalSpeech 2: total length in seconds to fit; replaces the speed."""
+    """NaturalSpeech 2 and 3: total length in seconds to fit; replaces the speed."""
     voice_text: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
-    """VALL-E 2: what the prompt says; without it a phone recogniser listens."""
+    """NaturalSpeech 3 and VALL-E 2: what the prompt says; without it a phone recogniser listens."""
+    prosody_from: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """NaturalSpeech 3: take the melody from this prompt instead of the voice."""
+    timbre_from: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """NaturalSpeech 3: take the timbre from this prompt instead of the voice."""
+    duration_from: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """NaturalSpeech 3: take the rhythm from this prompt instead of the voice."""
     top_p: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
     """VALL-E 2: nucleus to draw codes from, 0 to 1."""
     best_of: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -75,10 +82,13 @@ def run(options: Options) -> None:
         check_picture(options.plot)
 
     from parlando.registry import load
-    from parlando.speech import Voice
+    from parlando.speech import Voice, as_voice
 
-    # The prompt is read first: what may be wrong with it should not wait for weights and torch.
+    # Prompts are read first: what may be wrong with them should not wait for weights and torch.
     voice = Voice.from_file(options.voice) if options.voice else None
+    for path in (options.prosody_from, options.timbre_from, options.duration_from):
+        if path is not None:
+            as_voice(path)
     speaker = load(options.system, options.device)
     if options.stream is not None:
         _stream(speaker, text, voice, options)
@@ -109,8 +119,11 @@ def _speak(speaker: "Speaker", text: str, voice: "Voice | None", options: Option
 
 
 def _given(options: Options) -> dict[str, Any]:
-    """Return what was said about the sampling: a system refuses what it does not know."""
+    """Return what was said beside text, voice and seed: a system refuses what it does not know."""
     values = {
+        "prosody_from": options.prosody_from,
+        "timbre_from": options.timbre_from,
+        "duration_from": options.duration_from,
         "steps": options.steps,
         "solver": options.solver,
         "speed": options.speed,

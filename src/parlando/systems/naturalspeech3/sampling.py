@@ -14,6 +14,7 @@ from torch.nn import functional
 from parlando.generative.guidance import guided_logits
 from parlando.generative.masking import MaskedPredictor, MaskedSampling, sample_masked
 from parlando.systems.naturalspeech3.model import DURATION, PROSODY, NaturalSpeech3
+from parlando.systems.naturalspeech3.sequences import phone_of_frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +49,16 @@ class Settings:
 class Sampler:
     """Draw what a text sounds like; each item as it would be by itself with its generator.
 
+    What an edit keeps is a prompt on both sides of what is drawn: seen at all levels, never
+    changed, and absent, with its phones, where guidance asks for what is said without a prompt.
+
     Args:
         model: the networks.
         symbols: ``(B, N)`` ids.
         mask: ``(B, N)``, True where real, padded at the end.
         settings: steps, randomness, guidance.
         generators: one of each item, on the CPU.
+        kept: ``(B, N)``, True for symbols whose sound an edit keeps; none: all are drawn.
     """
 
     def __init__(
@@ -63,40 +68,39 @@ class Sampler:
         mask: Tensor,
         settings: Settings,
         generators: Sequence[Generator],
+        kept: Tensor | None = None,
     ):
         self.model = model
         self.symbols = symbols
         self.mask = mask
         self.settings = settings
         self.generators = generators
-        self._states: dict[NaturalSpeech3Voice | None, Tensor] = {}
+        self.kept = torch.zeros_like(mask) if kept is None else kept & mask
+        self._states: dict[tuple[NaturalSpeech3Voice | None, bool], Tensor] = {}
 
     def draw_prosody(
-        self,
-        voice: NaturalSpeech3Voice | None,
-        given: Tensor | None = None,
-        decided: Tensor | None = None,
+        self, voice: NaturalSpeech3Voice | None, given: Tensor | None = None
     ) -> Tensor:
         """Draw the prosody of phones.
 
         Args:
             voice: what the network reads before.
             given: ``(B, 2, N)`` prosody and durations of what an edit keeps.
-            decided: ``(B, N)``, True where it keeps them.
 
         Returns:
             ``(B, N)``.
         """
-        kept, decided = self._kept(given, decided)
+        if given is None:
+            given = torch.stack([torch.zeros_like(self.symbols)] * 2, dim=1)
 
-        def reader(voice: NaturalSpeech3Voice | None) -> MaskedPredictor:
+        def reader(alone: bool) -> MaskedPredictor:
             def visible(codes: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
-                seen = torch.stack([~masked, decided], dim=1)
-                return torch.stack([codes, kept[:, 1]], dim=1), seen
+                seen = torch.stack([~masked, self.kept], dim=1)
+                return torch.stack([codes, given[:, 1]], dim=1), seen
 
-            return self._read_phones(PROSODY, voice, visible)
+            return self._read_phones(PROSODY, None if alone else voice, visible, alone)
 
-        return self._draw(reader, voice, kept[:, 0], decided, self.mask, self.settings.sampling)
+        return self._draw(reader, voice, given[:, 0], self.kept, self.mask, self.settings.sampling)
 
     def draw_durations(
         self,
@@ -114,32 +118,33 @@ class Sampler:
             prosody: ``(B, N)`` from :meth:`draw_prosody`.
             least: ``(B, N)`` frames.
             longest: ``(B, N)`` frames, up to the longest that has a class.
-            given: ``(B, N)`` frames of what an edit keeps.
-            decided: ``(B, N)``, True where it keeps them.
+            given: ``(B, N)`` frames, looked at where they are decided.
+            decided: ``(B, N)``, True where they are: of what an edit keeps, and more.
 
         Returns:
             ``(B, N)``, 0 where padded.
         """
-        kept = torch.zeros_like(self.symbols) if given is None else given
+        fixed = torch.zeros_like(self.symbols) if given is None else given
         decided = torch.zeros_like(self.mask) if decided is None else decided
         config = self.model.config
-        voice = voice if config.duration_reads_prompt else None
-        # Longer ones have no class; what an edit keeps is put back below.
-        readable = kept.clamp_max(config.longest_phone_frames)
+        alone = not config.duration_reads_prompt
+        # Longer ones have no class; what is decided is put back below.
+        readable = fixed.clamp_max(config.longest_phone_frames)
 
         def visible(codes: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
             seen = torch.stack([torch.ones_like(masked), ~masked], dim=1)
             return torch.stack([prosody, codes], dim=1), seen
 
+        voice = None if alone else voice
         if config.duration_objective == "regression":
-            told = self._told(DURATION, voice, visible)(
-                readable, self.mask & ~decided, torch.ones(len(kept), device=kept.device)
+            told = self._told(DURATION, voice, visible, alone)(
+                readable, self.mask & ~decided, torch.ones(len(fixed), device=fixed.device)
             )
             estimate = self.model.regress_durations(told).expm1().round().long()
             drawn = estimate.maximum(least).minimum(longest)
         else:
-            reader = self._read_phones(DURATION, voice, visible)
-            classes = torch.arange(config.longest_phone_frames + 1, device=kept.device)
+            reader = self._read_phones(DURATION, voice, visible, alone)
+            classes = torch.arange(config.longest_phone_frames + 1, device=fixed.device)
             wrong = (classes < least[..., None]) | (classes > longest[..., None])
 
             def allowed(codes: Tensor, masked: Tensor, t: Tensor) -> Tensor:
@@ -153,7 +158,7 @@ class Sampler:
                 sampling=replace(self.settings.sampling, steps=self.settings.duration_steps),
                 generators=self.generators,
             )
-        return torch.where(decided, kept, drawn) * self.mask
+        return torch.where(decided, fixed, drawn) * self.mask
 
     def draw_level(
         self,
@@ -162,7 +167,6 @@ class Sampler:
         durations: Tensor,
         codes: Tensor,
         mask: Tensor,
-        decided: Tensor | None = None,
     ) -> Tensor:
         """Draw one level of the codes of frames.
 
@@ -172,38 +176,43 @@ class Sampler:
             durations: ``(B, N)`` frames of phones.
             codes: ``(B, Q, T)``, the levels below it, and all levels of what an edit keeps.
             mask: ``(B, T)``, True where real.
-            decided: ``(B, T)``, True where an edit keeps them.
 
         Returns:
             ``(B, T)``.
         """
-        kept = torch.zeros_like(mask) if decided is None else decided
+        kept = self.kept_frames(durations, mask)
         index = torch.arange(codes.shape[1], device=codes.device)[None, :, None]
-        known = ((index < level) | kept[:, None]) & mask[:, None]
 
-        def reader(voice: NaturalSpeech3Voice | None) -> MaskedPredictor:
-            lengths, whole = durations, codes.clone()
-            if voice is not None:
+        def reader(alone: bool) -> MaskedPredictor:
+            real = mask & ~kept if alone else mask
+            known = ((index < level) | kept[:, None]) & real[:, None]
+            lengths, whole, first = durations, codes.clone(), 0
+            if voice is not None and not alone:
                 lengths = self._after(voice.durations, durations)
                 whole = self._after(voice.codes, codes)
-            first = whole.shape[2] - codes.shape[2]
-            real, visible = _led(mask, first), _led(known, first)
-            states = self.model.expand(self._said(voice), lengths, real)
+                first = whole.shape[2] - codes.shape[2]
+            led, visible = _led(real, first), _led(known, first)
+            states = self._said(None if alone else voice, alone)
+            states = self.model.expand(states, lengths, led)
             levels = torch.full((len(codes),), level, device=codes.device)
 
             def predict(drawn: Tensor, masked: Tensor, t: Tensor) -> Tensor:
                 whole[:, level, first:] = drawn
-                visible[:, level, first:] = mask & ~masked
-                told = self.model.read_frames(states, whole, visible, levels, t, real)
+                visible[:, level, first:] = real & ~masked
+                told = self.model.read_frames(states, whole, visible, levels, t, led)
                 return self.model.frames.logits(told[:, first:], level)
 
             return predict
 
         return self._draw(reader, voice, codes[:, level], kept, mask, self.settings.sampling)
 
+    def kept_frames(self, durations: Tensor, mask: Tensor) -> Tensor:
+        """Mark the frames that an edit keeps: ``(B, N)`` durations and ``(B, T)`` to ``(B, T)``."""
+        return self.kept.gather(1, phone_of_frame(durations, mask.shape[1])) & mask
+
     def _draw(
         self,
-        reader: Callable[[NaturalSpeech3Voice | None], MaskedPredictor],
+        reader: Callable[[bool], MaskedPredictor],
         voice: NaturalSpeech3Voice | None,
         codes: Tensor,
         decided: Tensor,
@@ -211,9 +220,10 @@ class Sampler:
         sampling: MaskedSampling,
     ) -> Tensor:
         """Draw codes, guided where there is a prompt to be guided by."""
-        predict = reader(voice)
-        if voice is not None and self.settings.guidance > 0.0:
-            predict = self._guided(predict, reader(None))
+        predict = reader(False)
+        prompted = voice is not None or bool(self.kept.any())
+        if prompted and self.settings.guidance > 0.0:
+            predict = self._guided(predict, reader(True))
         return sample_masked(
             predict, codes, decided, mask, sampling=sampling, generators=self.generators
         )
@@ -231,8 +241,9 @@ class Sampler:
         task: int,
         voice: NaturalSpeech3Voice | None,
         visible: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        alone: bool,
     ) -> MaskedPredictor:
-        told = self._told(task, voice, visible)
+        told = self._told(task, voice, visible, alone)
         return lambda codes, masked, t: self.model.phones.logits(told(codes, masked, t), task)
 
     def _told(
@@ -240,40 +251,40 @@ class Sampler:
         task: int,
         voice: NaturalSpeech3Voice | None,
         visible: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        alone: bool,
     ) -> MaskedPredictor:
         """Bind text and prompt to the network for phones; ``visible`` tells codes, and which."""
-        states = self._said(voice)
+        states = self._said(voice, alone)
         first = states.shape[1] - self.mask.shape[1]
-        mask = _led(self.mask, first)
+        real = self._real(alone)
+        mask = _led(real, first)
 
         def tell(codes: Tensor, masked: Tensor, t: Tensor) -> Tensor:
             both, seen = visible(codes, masked)
-            seen = _led(seen & self.mask[:, None], first)
+            seen = _led(seen & real[:, None], first)
             if voice is not None:
                 both = self._after(torch.stack([voice.prosody, voice.durations]), both)
             return self.model.read_phones(states, both, seen, task, t, mask)[:, first:]
 
         return tell
 
-    def _said(self, voice: NaturalSpeech3Voice | None) -> Tensor:
+    def _said(self, voice: NaturalSpeech3Voice | None, alone: bool) -> Tensor:
         """Encode what a prompt says and what is to be said: ``(B, M + N, P)``."""
-        if voice not in self._states:
-            symbols, mask = self.symbols, self.mask
+        if (voice, alone) not in self._states:
+            symbols, mask = self.symbols, self._real(alone)
             if voice is not None:
                 symbols = self._after(voice.symbols, symbols)
                 mask = _led(mask, len(voice.symbols))
-            self._states[voice] = self.model.encode_symbols(symbols, mask)
-        return self._states[voice]
+            self._states[voice, alone] = self.model.encode_symbols(symbols, mask)
+        return self._states[voice, alone]
+
+    def _real(self, alone: bool) -> Tensor:
+        """Mark the symbols that are read: all, or ``alone`` those that are drawn."""
+        return self.mask & ~self.kept if alone else self.mask
 
     def _after(self, prompt: Tensor, target: Tensor) -> Tensor:
         """Put one prompt ``(..., M)`` before all items ``(B, ..., N)``."""
         return torch.cat([prompt.expand(len(target), *prompt.shape), target], dim=-1)
-
-    def _kept(self, given: Tensor | None, decided: Tensor | None) -> tuple[Tensor, Tensor]:
-        if given is None or decided is None:
-            nothing = torch.zeros_like(self.symbols)
-            return torch.stack([nothing, nothing], dim=1), torch.zeros_like(self.mask)
-        return given, decided
 
 
 def _led(mask: Tensor, count: int) -> Tensor:

@@ -71,6 +71,10 @@ class NaturalSpeech3Synthesizer:
         self.rate_hz = codec.rate_hz
         self.hop_samples = codec.hop_samples
         self.levels_of = codec.levels_of if isinstance(codec, FACodec) else {}
+        # Codes that are not factorized are all read off one prompt.
+        self.attributes = frozenset(
+            ("duration", *(("prosody", "timbre") if self.levels_of else ()))
+        )
 
     @property
     def device(self) -> torch.device:
@@ -124,30 +128,38 @@ class NaturalSpeech3Synthesizer:
         kept = int((frames.cumsum(0) <= config.longest_prompt_frames).sum())
         ids, frames = ids[:kept], frames[:kept]
         codes = codes[..., : int(frames.sum())]
-        prosody, timbre = torch.zeros_like(ids), None
-        if isinstance(self.codec, FACodec):
-            timbre = self.codec.timbre(waveform[None])
-            if config.phone_prosody:
-                entries = sphere(self.codec.quantizer("prosody").codebooks[0])
-                real = torch.ones_like(codes[:, 0], dtype=torch.bool)
-                prosody = phone_prosody(codes[:, 0], frames[None], real, entries)[0]
+        prosody = self.prosody_of(codes, frames[None])[0]
+        timbre = self.codec.timbre(waveform[None]) if isinstance(self.codec, FACodec) else None
         return NaturalSpeech3Voice(ids, frames, prosody, codes[0], timbre)
 
+    def prosody_of(self, codes: Tensor, frames: Tensor) -> Tensor:
+        """Tell the prosody of phones, where the model draws it; it is 0 otherwise.
+
+        Args:
+            codes: ``(B, Q, T)``.
+            frames: ``(B, N)`` frames of each symbol, T in all.
+
+        Returns:
+            ``(B, N)`` int64.
+        """
+        if not isinstance(self.codec, FACodec) or not self.model.config.phone_prosody:
+            return torch.zeros_like(frames)
+        entries = sphere(self.codec.quantizer("prosody").codebooks[0])
+        real = torch.ones_like(codes[:, 0], dtype=torch.bool)
+        return phone_prosody(codes[:, 0], frames, real, entries)
+
     def blend(
-        self,
-        prompt: NaturalSpeech3Prompt,
-        *,
-        duration: NaturalSpeech3Prompt | None = None,
-        prosody: NaturalSpeech3Prompt | None = None,
-        timbre: NaturalSpeech3Prompt | None = None,
+        self, prompt: NaturalSpeech3Prompt, **others: NaturalSpeech3Prompt
     ) -> NaturalSpeech3Prompt:
         """Take single attributes from other prompts; they may be of other lengths.
 
         Source: NaturalSpeech 3, section 4 (attribute manipulation).
+
+        Args:
+            prompt: of all else.
+            others: by the names in ``attributes``.
         """
-        given = {"duration": duration, "prosody": prosody, "timbre": timbre}
-        others = {name: getattr(other, name) for name, other in given.items() if other is not None}
-        return replace(prompt, **others)
+        return replace(prompt, **{name: getattr(other, name) for name, other in others.items()})
 
     def render(
         self,
@@ -190,8 +202,8 @@ class NaturalSpeech3Synthesizer:
             )
         made = []
         for row, (target, length) in enumerate(zip(targets, lengths, strict=True)):
-            samples = self.decode(codes[row, :, :length], prompt)
-            sound = samples.clamp(-1.0, 1.0).cpu().numpy()
+            samples = self.decode(codes[row, :, :length], prompt.timbre.timbre)
+            sound = samples.cpu().numpy()
             made.append(
                 Utterance(
                     samples=sound,
@@ -207,8 +219,9 @@ class NaturalSpeech3Synthesizer:
         targets: Sequence[Sequence[str]],
         options: SpeakOptions,
         generators: Sequence[Generator],
+        kept: Tensor | None = None,
     ) -> Sampler:
-        """Make ready to draw what texts, with their boundaries, sound like."""
+        """Make ready to draw what texts, with their boundaries, sound like; see ``Sampler``."""
         ids = [torch.tensor(vocabulary.encode(target)) for target in targets]
         return Sampler(
             self.model,
@@ -216,6 +229,7 @@ class NaturalSpeech3Synthesizer:
             mask_of([len(each) for each in ids]).to(self.device),
             self._settings(options),
             generators,
+            kept,
         )
 
     def reads(self, prompt: NaturalSpeech3Prompt, level: int) -> NaturalSpeech3Voice:
@@ -226,14 +240,13 @@ class NaturalSpeech3Synthesizer:
                 return voice
         return prompt.content
 
-    def decode(self, codes: Tensor, prompt: NaturalSpeech3Prompt) -> Tensor:
-        """Decode ``(Q, T)`` in the timbre of a prompt to ``(T * hop,)``."""
+    def decode(self, codes: Tensor, timbre: Tensor | None) -> Tensor:
+        """Decode ``(Q, T)`` in a timbre, where the codec has one, to ``(T * hop,)`` in [-1, 1]."""
         latent = self.codec.embed(codes[None])
         if isinstance(self.codec, FACodec):
-            timbre = prompt.timbre.timbre
             assert timbre is not None
-            return self.codec.decode(latent, timbre)[0]
-        return self.codec.decode(latent)[0]
+            return self.codec.decode(latent, timbre)[0].clamp(-1.0, 1.0)
+        return self.codec.decode(latent)[0].clamp(-1.0, 1.0)
 
     def limits(self, targets: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
         """Return the least and most frames of each symbol, ``(B, N)``: phones have one at least."""
