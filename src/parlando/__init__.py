@@ -18,7 +18,8 @@ if TYPE_CHECKING:
         TextError,
     )
     from parlando.converting import Conversion, VoiceConverter
-    from parlando.registry import convert, load, load_converter, speak
+    from parlando.editing import Edit, SpeechEditor
+    from parlando.registry import convert, edit, load, load_converter, load_editor, speak
     from parlando.speaking import Speaker
     from parlando.speech import Speech, Voice
 
@@ -29,8 +30,12 @@ _HOMES = {
     "speak": "registry",
     "convert": "registry",
     "load_converter": "registry",
+    "edit": "registry",
+    "load_editor": "registry",
     "Conversion": "converting",
     "VoiceConverter": "converting",
+    "Edit": "editing",
+    "SpeechEditor": "editing",
     "Speaker": "speaking",
     "Speech": "speech",
     "Voice": "speech",
@@ -49,18 +54,22 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "Conversion",
+    "Edit",
     "ParlandoError",
     "PromptError",
     "SpeakOptions",
     "Speaker",
     "Speech",
+    "SpeechEditor",
     "TextError",
     "Voice",
     "VoiceConverter",
     "Waveform",
     "convert",
+    "edit",
     "load",
     "load_converter",
+    "load_editor",
     "speak",
 ]
 

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from parlando.codecs.facodec.model import FACodec
     from parlando.codecs.rvq.model import RVQCodec
     from parlando.converting import Conversion, SoundLike, VoiceConverter
+    from parlando.editing import Edit, SpeechEditor
     from parlando.speaking import Speaker
     from parlando.speech import Speech, VoiceLike
     from parlando.systems.naturalspeech2.model import NaturalSpeech2
     from parlando.systems.naturalspeech3.model import NaturalSpeech3
+    from parlando.systems.naturalspeech3.synthesis import NaturalSpeech3Synthesizer
     from parlando.systems.valle2.model import VALLE2
     from parlando.systems.valle2.synthesis import Scorer
 
@@ -40,6 +42,7 @@ UNRELEASED = {
 
 DEFAULT_SYSTEM = "naturalspeech2-small"
 DEFAULT_CONVERTER = "facodec-small"
+DEFAULT_EDITOR = "naturalspeech3-small"
 CODEC_OF = {
     "naturalspeech2": "rvq-small",
     "naturalspeech3": "facodec-small",
@@ -104,6 +107,42 @@ def load_converter(
 def convert(source: "SoundLike", voice: "VoiceLike") -> "Conversion":
     """Say a recording in another voice, with the default converter; see ``VoiceConverter``."""
     return _default_converter().convert(source, voice)
+
+
+def load_editor(place: str | Path = DEFAULT_EDITOR, device: str = "cpu") -> "SpeechEditor":
+    """Load what says parts of recordings anew.
+
+    Args:
+        place: A released NaturalSpeech 3, or the folder of a trained one.
+        device: As for :func:`load`.
+
+    Raises:
+        ConfigError: The name is unknown, the system cannot edit, or the device is not there.
+        CheckpointError: The weights are missing, damaged, or of another kind.
+    """
+    from parlando.editing import SpeechEditor
+    from parlando.systems.naturalspeech3.editing import NaturalSpeech3Editor
+    from parlando.training.checkpoint import read_card
+
+    folder = release_folder(place, *_SYSTEMS)
+    if (kind := read_card(folder).kind) != "naturalspeech3":
+        raise ConfigError(
+            f"{place} cannot edit, for it is of {kind}; give a naturalspeech3: {DEFAULT_EDITOR}, "
+            "or the folder of a trained one"
+        )
+    synthesizer = _load_naturalspeech3(folder, device)
+    editor = NaturalSpeech3Editor(synthesizer)
+    return SpeechEditor(editor, synthesizer.phones, device=str(choose_device(device)))
+
+
+def edit(source: "SoundLike", transcript: str, text: str, **options: Any) -> "Edit":
+    """Let a recording say a new text, with the default editor; see ``SpeechEditor.edit``."""
+    return _default_editor().edit(source, transcript, text, **options)
+
+
+@lru_cache(maxsize=1)
+def _default_editor() -> "SpeechEditor":
+    return load_editor()
 
 
 @lru_cache(maxsize=1)
@@ -315,7 +354,7 @@ def _load_valle2(folder: Path, device: str) -> Synthesizer:
     )
 
 
-def _load_naturalspeech3(folder: Path, device: str) -> Synthesizer:
+def _load_naturalspeech3(folder: Path, device: str) -> "NaturalSpeech3Synthesizer":
     from parlando.codecs.facodec.model import FACodec
     from parlando.systems.naturalspeech3.synthesis import NaturalSpeech3Synthesizer
 

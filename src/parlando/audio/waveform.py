@@ -222,6 +222,11 @@ def voice_activity(samples: np.ndarray, rate_hz: int) -> np.ndarray:
     return _without_short_runs(active, value=True, minimum=round(0.08 / _FRAME_SECONDS))
 
 
+def speech_seconds(samples: np.ndarray, rate_hz: int) -> float:
+    """Measure how much of sound ``(S,)`` is speech."""
+    return float(voice_activity(samples, rate_hz).sum()) * _FRAME_SECONDS
+
+
 def speech_bounds(
     samples: np.ndarray, rate_hz: int, margin_seconds: float = 0.1
 ) -> tuple[int, int]:
@@ -329,10 +334,10 @@ def prepare_prompt(waveform: Waveform) -> np.ndarray:
             f"{share:.0%} of the prompt is clipped, at most 5% is usable; record it less loud"
         )
     samples = best_excerpt(samples, rate_hz, PROMPT_MAXIMUM_SECONDS)
-    speech_seconds = float(voice_activity(samples, rate_hz).sum()) * _FRAME_SECONDS
-    if speech_seconds < PROMPT_MINIMUM_SPEECH_SECONDS:
+    heard_seconds = speech_seconds(samples, rate_hz)
+    if heard_seconds < PROMPT_MINIMUM_SPEECH_SECONDS:
         raise PromptError(
-            f"the prompt holds {speech_seconds:.1f} s of speech, at least "
+            f"the prompt holds {heard_seconds:.1f} s of speech, at least "
             f"{PROMPT_MINIMUM_SPEECH_SECONDS:.0f} s is needed; give 3 to 30 s"
         )
     return normalize_loudness(samples, rate_hz)

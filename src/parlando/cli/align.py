@@ -2,17 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import numpy as np
 import tyro
 
 from parlando.cli.recognize import read_speech
 from parlando.cli.texts import read_text
-from parlando.contracts import TextError
-
-if TYPE_CHECKING:
-    from parlando.aligner.model import Aligner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +43,9 @@ def run(options: Options) -> None:
     textgrid.check_writable(options.out)
     if options.plot:
         plotting.check_writable(options.plot)
+    import torch
+
+    from parlando.aligner.recordings import align_speech
     from parlando.data.annotate import AlignmentLimits, reason_to_reject
     from parlando.registry import load_aligner
     from parlando.text.normalize import normalize
@@ -61,12 +59,15 @@ def run(options: Options) -> None:
     symbols += [BOUNDARY] if is_phone(symbols[-1]) else []
     aligner = load_aligner(options.aligner, options.device)
     samples, start, stop = read_speech(options.audio, aligner.rate_hz, aligner.hop_samples)
-    durations, score = align_speech(aligner, samples, start, stop, symbols, options.audio)
+    sound = torch.from_numpy(samples).to(next(aligner.parameters()).device)
+    durations, score = align_speech(
+        aligner, sound, (start, stop), symbols, aligner.hop_samples, str(options.audio)
+    )
     frame_seconds = aligner.hop_samples / aligner.rate_hz
     words = word_spans(spoken, symbols)
     textgrid.write_textgrid(options.out, symbols, durations, frame_seconds, words)
     if options.plot:
-        sound = plotting.AlignedSound(
+        picture = plotting.AlignedSound(
             title=f"{options.audio.name}, aligned by {Path(options.aligner).name}",
             samples=samples,
             rate_hz=aligner.rate_hz,
@@ -74,45 +75,10 @@ def run(options: Options) -> None:
             phonemes=tuple(symbols),
             durations=tuple(frames * frame_seconds for frames in durations),
         )
-        plotting.plot_alignment(sound, options.plot)
+        plotting.plot_alignment(picture, options.plot)
     phones = sum(map(is_phone, symbols))
     seconds = sum(durations) * frame_seconds
     print(f"{options.out}: {seconds:.2f} s, {len(words)} words, {phones} phones, score {score:.2f}")
     reason = reason_to_reject(symbols, durations, score, frame_seconds, AlignmentLimits())
     if reason:
         print(f"implausible ({reason}): the text may not be what is said")
-
-
-def align_speech(
-    aligner: "Aligner", samples: np.ndarray, start: int, stop: int, symbols: list[str], name: Path
-) -> tuple[list[int], float]:
-    """Align the frames that hold speech; the silence beside them goes to the first and last pause.
-
-    Args:
-        aligner: the model.
-        samples: ``(S,)``, a whole number of frames.
-        start: first frame of speech.
-        stop: one past its last frame.
-        symbols: symbols of the text, a pause at each end.
-        name: the recording, for the message.
-
-    Returns:
-        frames of each symbol, ``S // hop`` together, and the score.
-
-    Raises:
-        TextError: there are fewer frames than phones.
-    """
-    import torch
-
-    hop = aligner.hop_samples
-    place = next(aligner.parameters()).device
-    speech = torch.from_numpy(samples[start * hop : stop * hop].copy()).to(place)
-    durations, score = aligner.align(speech, symbols)
-    if not sum(durations):
-        raise TextError(
-            f"{name}: {stop - start} frames of speech are too few for the {len(symbols)} symbols "
-            "of the text; give the text of this recording"
-        )
-    durations[0] += start
-    durations[-1] += len(samples) // hop - stop
-    return durations, score

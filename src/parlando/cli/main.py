@@ -13,6 +13,7 @@ from parlando.recipes import check_names
 COMMANDS = {
     "speak": "turn a text into speech in the voice of a prompt",
     "convert": "say a recording in another voice",
+    "edit": "let a recording say other words in places",
     "align": "find when each word and phone of a text is spoken, as a TextGrid",
     "recognize": "name the phones of recordings, without their text",
     "prepare": "turn a corpus into training data",
