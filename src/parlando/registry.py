@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from parlando.aligner.model import Aligner
+    from parlando.codecs.codes import AnyCodec
     from parlando.codecs.facodec.model import FACodec
     from parlando.codecs.rvq.model import RVQCodec
     from parlando.converting import Conversion, SoundLike, VoiceConverter
@@ -186,7 +187,7 @@ def load_facodec(place: str | Path = "facodec-small", device: str = "cpu") -> "F
     )
 
 
-def load_any_codec(place: str | Path, device: str = "cpu") -> "RVQCodec | FACodec":
+def load_any_codec(place: str | Path, device: str = "cpu") -> "AnyCodec":
     """Load a codec of either kind; arguments and errors as for :func:`load`."""
     from parlando.training.checkpoint import read_card
 
@@ -341,17 +342,23 @@ def _load_valle2(folder: Path, device: str) -> Synthesizer:
     from parlando.systems.valle2.synthesis import VALLE2Synthesizer
 
     model = _valle2_networks(folder, device)
-    codec = load_codec(codec_of(folder, "valle2"), device)
-    levels, size = codec.quantizer.codebooks.shape[:2]
-    if model.levels > levels or model.autoregressive.end != size:
-        raise CheckpointError(
-            f"{folder}: speaks {model.levels} levels of {model.autoregressive.end} codes, the "
-            f"codec has {levels} of {size}; put the codec it was trained on into {folder / 'codec'}"
-        )
+    codec = load_any_codec(codec_of(folder, "valle2"), device)
+    _check_codes(folder, codec, model.levels, model.autoregressive.end)
     aligner = load_aligner(device=device)
     return VALLE2Synthesizer(
         model, codec, aligner, name=folder.absolute().name, scorer=_best_of_scorer(aligner)
     )
+
+
+def _check_codes(folder: Path, codec: "AnyCodec", levels: int, size: int) -> None:
+    from parlando.codecs.codes import code_shape, fits
+
+    if not fits(codec, levels, size):
+        has, entries = code_shape(codec)
+        raise CheckpointError(
+            f"{folder}: speaks {levels} levels of {size} codes, the codec has {has} of {entries}; "
+            f"put the codec it was trained on into {folder / 'codec'}"
+        )
 
 
 def _load_naturalspeech3(folder: Path, device: str) -> "NaturalSpeech3Synthesizer":
@@ -360,18 +367,11 @@ def _load_naturalspeech3(folder: Path, device: str) -> "NaturalSpeech3Synthesize
 
     model = _naturalspeech3_networks(folder, device)
     codec = load_any_codec(codec_of(folder, "naturalspeech3"), device)
-    if isinstance(codec, FACodec):
-        levels, size = codec.levels, codec.codebook_size
-    else:
-        levels, size = codec.quantizer.codebooks.shape[:2]
-    config = model.config
-    factorized = isinstance(codec, FACodec)
-    # A codec decodes all of its levels or, where they only refine each other, the first ones.
-    fits = config.levels == levels if factorized else config.levels <= levels
-    if not fits or config.codebook_size != size or (config.phone_prosody and not factorized):
+    _check_codes(folder, codec, model.config.levels, model.config.codebook_size)
+    if model.config.phone_prosody and not isinstance(codec, FACodec):
         raise CheckpointError(
-            f"{folder}: draws {config.levels} levels of {config.codebook_size} codes, the codec "
-            f"has {levels} of {size}; put the codec it was trained on into {folder / 'codec'}"
+            f"{folder}: draws the prosody of phones, the codec is not factorized; put the codec it "
+            f"was trained on into {folder / 'codec'}"
         )
     return NaturalSpeech3Synthesizer(
         model, codec, load_aligner(device=device), name=folder.absolute().name

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from parlando.audio.pitch import f0
-from parlando.codecs.facodec.model import FACodec
+from parlando.codecs.codes import timbre_of
 from parlando.contracts import Revision, SpeakOptions, Utterance
 from parlando.systems.naturalspeech3.sampling import Sampler
 from parlando.systems.naturalspeech3.sequences import split_long
@@ -83,8 +83,7 @@ class NaturalSpeech3Editor:
         whole[..., sampler.kept_frames(durations, mask)[0]] = codes[..., before]
         for level in range(whole.shape[1]):
             whole[:, level] = sampler.draw_level(level, None, durations, whole, mask)
-        timbre = own.codec.timbre(heard) if isinstance(own.codec, FACodec) else None
-        samples = own.decode(whole[0], timbre).cpu().numpy()
+        samples = own.decode(whole[0], timbre_of(own.codec, heard)).cpu().numpy()
         lengths = torch.zeros(len(revision.new_symbols), dtype=torch.long)
         lengths.scatter_add_(0, new.origin.cpu(), durations[0].cpu())
         return Utterance(

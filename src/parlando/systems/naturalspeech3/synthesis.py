@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 
 from parlando.aligner.prompts import PhoneReader, read_prompt
 from parlando.audio.pitch import f0
+from parlando.codecs.codes import AnyCodec, decode_codes, timbre_of
 from parlando.codecs.facodec.model import FACodec
-from parlando.codecs.rvq.model import RVQCodec
 from parlando.contracts import PromptError, SpeakOptions, Utterance
 from parlando.data.batching import mask_of, pad
 from parlando.nn.durations import fit_durations
@@ -59,7 +59,7 @@ class NaturalSpeech3Synthesizer:
     def __init__(
         self,
         model: NaturalSpeech3,
-        codec: FACodec | RVQCodec,
+        codec: AnyCodec,
         phones: PhoneReader,
         *,
         name: str,
@@ -129,7 +129,7 @@ class NaturalSpeech3Synthesizer:
         ids, frames = ids[:kept], frames[:kept]
         codes = codes[..., : int(frames.sum())]
         prosody = self.prosody_of(codes, frames[None])[0]
-        timbre = self.codec.timbre(waveform[None]) if isinstance(self.codec, FACodec) else None
+        timbre = timbre_of(self.codec, waveform[None])
         return NaturalSpeech3Voice(ids, frames, prosody, codes[0], timbre)
 
     def prosody_of(self, codes: Tensor, frames: Tensor) -> Tensor:
@@ -242,11 +242,7 @@ class NaturalSpeech3Synthesizer:
 
     def decode(self, codes: Tensor, timbre: Tensor | None) -> Tensor:
         """Decode ``(Q, T)`` in a timbre, where the codec has one, to ``(T * hop,)`` in [-1, 1]."""
-        latent = self.codec.embed(codes[None])
-        if isinstance(self.codec, FACodec):
-            assert timbre is not None
-            return self.codec.decode(latent, timbre)[0].clamp(-1.0, 1.0)
-        return self.codec.decode(latent)[0].clamp(-1.0, 1.0)
+        return decode_codes(self.codec, codes[None], timbre)[0]
 
     def limits(self, targets: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
         """Return the least and most frames of each symbol, ``(B, N)``: phones have one at least."""

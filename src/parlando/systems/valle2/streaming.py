@@ -1,9 +1,10 @@
 """The levels after the first, and sound of a piece whose first level is still being drawn."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from parlando.codecs.rvq.model import RVQCodec
 from parlando.systems.valle2.model import NonAutoregressiveModel
 
 FIRST_CHUNK_FRAMES = 24
@@ -50,7 +51,8 @@ class Chunks:
 
     Args:
         network: of the levels after the first.
-        codec: whose decoder makes the sound.
+        decode: makes the sound, ``(Q, T)`` to ``(T * hop,)`` in [-1, 1].
+        hop_samples: samples of a frame.
         ids: ``(1, N)``, the prompt's symbols included.
         mask: ``(1, N)``.
         prompt: ``(Q, P)`` codes of the prompt.
@@ -59,12 +61,13 @@ class Chunks:
     def __init__(
         self,
         network: NonAutoregressiveModel,
-        codec: RVQCodec,
+        decode: Callable[[Tensor], Tensor],
+        hop_samples: int,
         ids: Tensor,
         mask: Tensor,
         prompt: Tensor,
     ):
-        self._network, self._codec = network, codec
+        self._network, self._decode, self._hop_samples = network, decode, hop_samples
         self._ids, self._mask, self._prompt = ids, mask, prompt
         self.first = [prompt.new_zeros(0)]
         self._known = prompt[:, :0]
@@ -81,7 +84,7 @@ class Chunks:
 
     def take(self, count: int) -> Tensor:
         """Make the sound ``(S,)`` of the next ``count`` frames; the rest is looked at."""
-        hop = self._codec.hop_samples
+        hop = self._hop_samples
         first = torch.cat(self.first)
         self.first = [first]
         begin = self._known.shape[1]
@@ -104,8 +107,8 @@ class Chunks:
             place,
         )[:, :, -(end - begin) :]
         left = max(0, begin - LOOKAHEAD_FRAMES)
-        latent = self._codec.embed(torch.cat([self._known[None, :, left:], filled], dim=2))
-        sound = self._codec.decode(latent)[0].clamp(-1.0, 1.0)[(begin - left) * hop :]
+        near = torch.cat([self._known[:, left:], filled[0]], dim=1)
+        sound = self._decode(near)[(begin - left) * hop :]
         if self._tail is not None:
             # What the chunk before thought of this first frame, and what it became, are blended.
             share = torch.linspace(0.0, 1.0, hop, device=sound.device)

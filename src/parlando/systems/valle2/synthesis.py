@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from parlando.aligner.prompts import PhoneReader, read_prompt
 from parlando.audio.pitch import f0
-from parlando.codecs.rvq.model import RVQCodec
+from parlando.codecs.codes import AnyCodec, decode_codes, timbre_of
 from parlando.contracts import ConfigError, SpeakOptions, TextError, Utterance
 from parlando.data.batching import mask_of, pad
 from parlando.generative.autoregression import Group, Sampling, decode, recent_codes
@@ -45,12 +45,13 @@ class VALLE2Voice:
     """A prompt as the networks read it.
 
     ``codes`` ``(Q, P)`` in whole groups and the ``symbols`` that they say; ``samples`` ``(S,)`` is
-    what was heard.
+    what was heard; ``timbre`` ``(1, W)``, none where the codec has none.
     """
 
     codes: Tensor
     symbols: tuple[str, ...]
     samples: np.ndarray
+    timbre: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class VALLE2Synthesizer:
     def __init__(
         self,
         model: VALLE2,
-        codec: RVQCodec,
+        codec: AnyCodec,
         phones: PhoneReader,
         *,
         name: str,
@@ -100,7 +101,7 @@ class VALLE2Synthesizer:
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
-        return self.codec.latent_mean.device
+        return next(self.codec.parameters()).device
 
     @torch.inference_mode()
     def encode_prompt(self, waveform: Tensor, symbols: Sequence[str] | None = None) -> VALLE2Voice:
@@ -127,7 +128,9 @@ class VALLE2Synthesizer:
                 limit, symbols = int(ends[kept - 1]) or limit, symbols[:kept]
             codes = codes[:, :limit]
         codes = codes[:, codes.shape[1] % self.model.group :]
-        return VALLE2Voice(codes, tuple(symbols), waveform.cpu().numpy())
+        return VALLE2Voice(
+            codes, tuple(symbols), waveform.cpu().numpy(), timbre_of(self.codec, whole[None])
+        )
 
     def render(
         self,
@@ -189,8 +192,7 @@ class VALLE2Synthesizer:
         )
         made = []
         for row, item in enumerate(first):
-            latent = self.codec.embed(codes[row : row + 1, :, heard : lengths[row]])
-            samples = self.codec.decode(latent)[0].clamp(-1.0, 1.0)
+            samples = self._decode(codes[row, :, heard : lengths[row]], prompt)
             made.append(self._timed(samples, targets[row], item))
         return made
 
@@ -218,7 +220,14 @@ class VALLE2Synthesizer:
         chunk = max(1, round(options.chunk_seconds * self.rate_hz / self.hop_samples))
         target = vocabulary.with_boundaries(symbols)
         ids, mask = self._texts([target], prompt, options)
-        chunks = Chunks(self.model.nonautoregressive, self.codec, ids, mask, prompt.codes)
+        chunks = Chunks(
+            self.model.nonautoregressive,
+            lambda codes: self._decode(codes, prompt),
+            self.hop_samples,
+            ids,
+            mask,
+            prompt.codes,
+        )
         sounds: list[Tensor] = []
         cut, replaced = False, 0
         wanted = min(chunk, FIRST_CHUNK_FRAMES)
@@ -241,6 +250,10 @@ class VALLE2Synthesizer:
             f0_hz=whole.f0_hz,
             notes=whole.notes,
         )
+
+    def _decode(self, codes: Tensor, prompt: VALLE2Voice) -> Tensor:
+        """Make the sound ``(T * hop,)`` of ``(Q, T)`` in the timbre of a prompt."""
+        return decode_codes(self.codec, codes[None], prompt.timbre)[0]
 
     def _texts(
         self, targets: Sequence[Sequence[str]], prompt: VALLE2Voice, options: SpeakOptions

@@ -1,0 +1,72 @@
+"""VALL-E 2 over the codes of the factorized codec: the timbre is the prompt's."""
+
+import dataclasses
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sines import babble
+from tinyfactorized import tiny_facodec
+from tinyvalle import EvenReader, tiny_model
+
+from parlando import registry
+from parlando.codecs.facodec import config as facodec
+from parlando.contracts import CheckpointError, SpeakOptions
+from parlando.recipes import to_mapping
+from parlando.systems.valle2.config import tiny
+from parlando.systems.valle2.synthesis import VALLE2Synthesizer
+from parlando.training.checkpoint import Card, save_release
+
+TEXT = ["h", "ə", "l", "ˈoʊ", ",", "w", "ˈɜː", "l", "d"]
+
+
+@pytest.fixture(scope="module")
+def synthesizer():
+    return VALLE2Synthesizer(tiny_model(levels=6), tiny_facodec(), EvenReader(), name="tiny")
+
+
+@pytest.fixture(scope="module")
+def voice(synthesizer):
+    return synthesizer.encode_prompt(torch.from_numpy(babble(1.5)))
+
+
+def seeded():
+    return torch.Generator().manual_seed(1)
+
+
+def test_codes_are_decoded_in_the_timbre_of_the_prompt(synthesizer, voice):
+    codec, prompt = synthesizer.codec, torch.from_numpy(babble(1.5))
+    torch.testing.assert_close(voice.timbre, codec.timbre(prompt[None]))
+    made = synthesizer.render(TEXT, voice, SpeakOptions(), seeded())
+    assert len(made.samples) == sum(made.durations_frames) * 200
+    other = replace(voice, timbre=-voice.timbre)
+    changed = synthesizer.render(TEXT, other, SpeakOptions(), seeded())
+    # The codes are the same, and so is the length.
+    assert changed.samples.shape == made.samples.shape
+    assert np.abs(changed.samples - made.samples).max() > 1e-3
+
+
+def test_chunks_joined_are_as_long_as_the_whole_and_in_the_same_timbre(synthesizer, voice):
+    options = SpeakOptions(chunk_seconds=0.5)
+    whole = synthesizer.render(TEXT * 3, voice, options, seeded())
+    parts = [part.samples for part in synthesizer.stream(TEXT * 3, voice, options, seeded())]
+    assert len(parts) > 1
+    assert sum(map(len, parts)) == len(whole.samples)
+    other = replace(voice, timbre=-voice.timbre)
+    first = next(synthesizer.stream(TEXT * 3, other, options, seeded())).samples
+    assert np.abs(first - parts[0]).max() > 1e-3
+
+
+def test_a_folder_with_such_a_codec_speaks_and_other_levels_are_refused(tmp_path):
+    for levels in (6, 4):
+        folder = tmp_path / f"levels-{levels}"
+        config = dataclasses.replace(tiny(), levels=levels)
+        card = Card(kind="valle2", config=to_mapping(config))
+        save_release(folder, tiny_model(levels=levels), card)
+        card = Card(kind="facodec", config=to_mapping(facodec.tiny()))
+        save_release(folder / "codec", tiny_facodec(), card)
+    speech = registry.load(str(tmp_path / "levels-6")).speak("Hello.", (babble(2.0), 16_000))
+    assert speech.duration_seconds > 0.1
+    with pytest.raises(CheckpointError, match="speaks 4 levels of 16 codes, the codec has 6 of 16"):
+        registry.load(str(tmp_path / "levels-4"))
