@@ -1,6 +1,7 @@
 """Speaking with NaturalSpeech 3: counts, batches, prompts, durations, guidance."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,13 +10,24 @@ from sines import babble
 from tinyfactorized import tiny_synthesizer
 from tinyvalle import EvenReader
 
-from parlando.contracts import Blender, ConfigError, PromptError, SpeakOptions, TextError
+from parlando.codecs.codes import fits
+from parlando.codecs.facodec import config as facodec
+from parlando.codecs.facodec.model import build_facodec
+from parlando.contracts import Blender, ConfigError, PromptError, Revision, SpeakOptions, TextError
+from parlando.curriculum import trainable
 from parlando.evaluation.cost import counted_calls
 from parlando.generative.masking import MaskedSampling, network_evaluations
+from parlando.recipes import SECTIONS, read_recipe
+from parlando.registry import load_codec
 from parlando.speaking import Speaker
+from parlando.systems.naturalspeech3.config import paper, soundstorm
+from parlando.systems.naturalspeech3.editing import NaturalSpeech3Editor
+from parlando.systems.naturalspeech3.model import NaturalSpeech3
 from parlando.systems.naturalspeech3.sampling import Settings
-from parlando.text.vocabulary import is_pause
+from parlando.systems.naturalspeech3.synthesis import NaturalSpeech3Synthesizer
+from parlando.text.vocabulary import SYMBOLS, is_pause
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 TEXT = ["h", "ə", "l", "ˈoʊ", ",", "w", "ˈɜː", "l", "d"]
 LONG = [*TEXT, " "] * 3
 SWITCHES = [
@@ -333,3 +345,47 @@ def test_of_a_long_prompt_the_first_part_is_read():
 def test_estimated_durations_need_a_model_that_estimates(synthesizer):
     with pytest.raises(ConfigError, match="regression"):
         synthesizer.model.regress_durations(torch.zeros(1, 3, 16))
+
+
+def test_the_soundstorm_recipe_is_the_preset():
+    recipe = read_recipe(RECIPES / "naturalspeech3-soundstorm.toml", SECTIONS)
+    differences = {name: recipe[name] for name in ("model", "objective", "data")}
+    what = trainable(recipe["kind"], recipe["preset"], differences)
+    assert what.config == soundstorm()
+    assert what.sections["objective"].codec == "rvq-small"
+
+
+def test_the_soundstorm_preset_speaks_over_the_released_codec():
+    """Durations, and twelve levels with and without the prompt; no prosody of phones."""
+    torch.manual_seed(0)
+    codec = load_codec()
+    assert fits(codec, soundstorm().levels, soundstorm().codebook_size)
+    model = NaturalSpeech3(soundstorm(), len(SYMBOLS))
+    synthesizer = NaturalSpeech3Synthesizer(model, codec, EvenReader(), name="soundstorm")
+    voice = synthesizer.encode_prompt(torch.from_numpy(babble(1.5)))
+    assert count(synthesizer, voice, steps=1) == 1 + 12 * 2
+
+
+@pytest.mark.slow
+def test_the_papers_width_speaks_and_edits():
+    """All layers of one kind are alike: one of each, at full width, over the paper's codec."""
+    torch.manual_seed(0)
+    config = replace(paper(), phoneme_layers=1, phone_layers=1, frame_layers=1)
+    codec = build_facodec(replace(facodec.paper(), timbre_layers=1))
+    model = NaturalSpeech3(config, len(SYMBOLS))
+    synthesizer = NaturalSpeech3Synthesizer(model, codec, EvenReader(), name="paper")
+    voice = synthesizer.encode_prompt(torch.from_numpy(babble(1.5)))
+    assert voice.timbre.codes.shape == (6, 120)
+    assert count(synthesizer, voice) == 60
+    symbols, frames = (" ", *TEXT, " "), (30, *[8] * 9, 18)
+    revision = Revision(
+        symbols=symbols,
+        durations_frames=frames,
+        new_symbols=symbols,
+        new_durations_frames=(*frames[:4], None, *frames[5:]),
+        sources=(*range(4), None, *range(5, 11)),
+    )
+    waveform = torch.from_numpy(babble(1.5))
+    made = NaturalSpeech3Editor(synthesizer).edit(waveform, revision, SpeakOptions(), seeded(0))
+    assert made.durations_frames[:4] == frames[:4]
+    assert np.isfinite(made.samples).all()

@@ -1,6 +1,6 @@
 """Configuration of NaturalSpeech 3."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from parlando.contracts import ConfigError
@@ -95,12 +95,12 @@ class NaturalSpeech3ObjectiveConfig:
 
 
 def paper() -> NaturalSpeech3Config:
-    """Return the paper's shape, about 500 million parameters with the codec."""
+    """Return the paper's shape, 395 million parameters; the paper says about 500, all told."""
     return NaturalSpeech3Config()
 
 
 def paper_1b() -> NaturalSpeech3Config:
-    """Return the paper's larger shape, with 24 layers for frames (section 4.5)."""
+    """Return the paper's larger shape, with 24 layers for frames (section 4.5), 596 million."""
     return NaturalSpeech3Config(frame_layers=24)
 
 
@@ -120,6 +120,15 @@ def small() -> NaturalSpeech3Config:
         longest_prompt_frames=320,
         dropout=0.0,
     )
+
+
+def soundstorm() -> NaturalSpeech3Config:
+    """Return ``small`` over the plain codes of ``rvq-small``: the row "- factorization".
+
+    Source: NaturalSpeech 3, table 3: durations, then the levels of a residual codec, coarse to
+    fine, by the same diffusion (as SoundStorm, arXiv 2305.09636).
+    """
+    return replace(small(), levels=12, phone_prosody=False)
 
 
 def tiny() -> NaturalSpeech3Config:
