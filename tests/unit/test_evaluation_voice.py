@@ -11,6 +11,8 @@ import torch
 from speechlike import speechlike
 from test_evaluation_similarity import vowel
 
+from parlando.codecs.facodec import config as facodec
+from parlando.codecs.facodec.model import build_facodec
 from parlando.contracts import AudioError, ConfigError
 from parlando.evaluation.measure import Gallery, Recording, Row, Sample, Trial, figures_of
 from parlando.evaluation.similarity import Voice, resynthesize
@@ -150,6 +152,17 @@ def test_resynthesis_keeps_rate_and_length():
     made = resynthesize(tone(200.0)[:15_999], ToyCodec())
     assert len(made) == 15_999
     assert np.argmax(np.abs(np.fft.rfft(made, 16_000))) == pytest.approx(400, abs=2)
+
+
+def test_a_codec_that_decodes_with_a_timbre_reconstructs_by_itself():
+    torch.manual_seed(0)
+    codec = build_facodec(facodec.tiny()).eval()
+    sound = tone(200.0)[:4_001]
+    made = resynthesize(sound, codec)
+    padded = torch.from_numpy(np.pad(sound, (0, -4_001 % codec.hop_samples)))[None]
+    with torch.inference_mode():
+        expected = codec.reconstruct(padded)[0, :4_001].numpy()
+    np.testing.assert_array_equal(made, expected)
 
 
 def test_noise_on_the_prompt_does_not_change_whose_voice_is_asked_for(speakers):

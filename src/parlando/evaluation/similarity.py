@@ -93,15 +93,19 @@ def halves_similarity(samples: np.ndarray, rate_hz: int, encoder: SpeakerEncoder
 
 
 def resynthesize(samples: np.ndarray, codec: Codec) -> np.ndarray:
-    """Send ``(S,)`` samples at 16 kHz through all levels of a codec; the result is as long."""
+    """Send ``(S,)`` samples at 16 kHz through all levels of a codec; the result is as long.
+
+    A factorized codec decodes with a timbre too: where a codec has ``reconstruct``, it does it all.
+    """
     import torch
 
     sound = resample(samples, RATE_HZ, codec.rate_hz)
     padding = -len(sound) % codec.hop_samples
     with torch.inference_mode():
         wave = torch.from_numpy(np.pad(sound, (0, padding)))[None]
-        decoded = codec.decode(codec.embed(codec.encode(wave)))[0]
-    made = resample(decoded.cpu().numpy()[: len(sound)], codec.rate_hz, RATE_HZ)
+        whole = getattr(codec, "reconstruct", None)
+        decoded = whole(wave) if whole else codec.decode(codec.embed(codec.encode(wave)))
+    made = resample(decoded[0].cpu().numpy()[: len(sound)], codec.rate_hz, RATE_HZ)
     return made[: len(samples)]
 
 
