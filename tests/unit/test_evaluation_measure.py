@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from parlando.evaluation.measure import Quantity, Row, Trial, by_sentence, figures_of, ratio_of
+from parlando.evaluation.generation import Generation
+from parlando.evaluation.measure import (
+    Quantity,
+    Row,
+    Sample,
+    Trial,
+    by_sentence,
+    figures_of,
+    ratio_of,
+    varied_labels,
+)
 
 ERRORS = Quantity(key="errors", title="Errors")
 
@@ -42,6 +52,71 @@ def test_figures_of_a_condition_are_those_of_its_own_rows():
         ({"steps": "1"}, 30),
     ]
     assert len({figure.value for figure in figures}) == 1
+
+
+def crossed_rows(nuclei=("0", "0.8"), groups=("1", "2", "4")):
+    """Two sentences of unlike lists under all combinations; errors tell the combination."""
+    return [
+        Row(
+            trial=Trial(
+                id=f"{text}{p}{group}",
+                text=text,
+                labels={"list": text, "top_p": p, "variant": group},
+            ),
+            values={"errors": (float(p) + float(group), 1.0)},
+        )
+        for text in ("hard", "easy")
+        for p in nuclei
+        for group in groups
+    ]
+
+
+def test_conditions_that_were_varied_together_have_figures_for_each_combination():
+    rows = crossed_rows()
+    assert varied_labels([row.trial for row in rows]) == ["top_p", "variant"]
+    cells = [figure for figure in figures_of(rows, [ERRORS]) if len(figure.condition) == 2]
+    assert len(cells) == 2 * 3
+    for figure in cells:
+        expected = float(figure.condition["top_p"]) + float(figure.condition["variant"])
+        assert (figure.value, figure.count) == (expected, 2)
+    alone = figures_of(crossed_rows(groups=("2",)), [ERRORS])
+    assert {len(figure.condition) for figure in alone} == {0, 1}
+    assert varied_labels([row.trial for row in rows if row.trial.text == "hard"][:2]) == ["variant"]
+
+
+def test_a_row_without_one_of_the_varied_labels_is_in_no_combination():
+    rows = crossed_rows()
+    other = Row(trial=Trial(id="x", text="x", labels={"top_p": "0"}), values={"errors": (99.0, 1)})
+    cells = [figure.value for figure in figures_of([*rows, other], [ERRORS])]
+    assert [value for value in cells if value > 9.0] == [
+        pytest.approx((sum(row.values["errors"][0] for row in rows) + 99.0) / 13),
+        pytest.approx((1.0 + 2.0 + 4.0 + 1.0 + 2.0 + 4.0 + 99.0) / 7),
+    ]
+
+
+def generated(notes, seconds=2):
+    sound = np.zeros(seconds * 16_000, np.float32)
+    details = {} if notes is None else {"notes": notes}
+    return Generation().judge(Sample(trial=Trial(id="x"), output=sound, details=details))
+
+
+def test_an_output_is_cut_where_any_of_its_pieces_was():
+    made = [
+        generated({"cut": cut, "replaced": replaced})
+        for cut, replaced in ((0.0, 3.0), (2.0, 5.0), (0.0, 0.0))
+    ]
+    rows = [
+        Row(trial=Trial(id=str(place)), values=judged.values) for place, judged in enumerate(made)
+    ]
+    cut, replaced = figures_of(rows, Generation().quantities)
+    assert cut.value == pytest.approx(1 / 3)
+    assert replaced.value == pytest.approx(8.0 / 6.0)
+    assert made[1].notes == {"cut": 2.0, "replaced": 5.0}
+
+
+def test_a_system_that_tells_nothing_has_no_figures_of_generation():
+    assert generated(None).values == {}
+    assert generated({"other": 1.0}).values == {}
 
 
 def test_what_nobody_measured_or_what_weighs_nothing_has_no_figure():

@@ -1,6 +1,8 @@
 """A comparison as page, Markdown and JSON; the papers' figures beside ours."""
 
 import json
+from dataclasses import replace
+from itertools import product
 
 from reportlike import changed, report, row, simulated, write_audio
 
@@ -130,6 +132,21 @@ def test_papers_stand_beside_ours_and_say_what_is_not_comparable(tmp_path):
     )
     assert "Beside the papers" in write_page(made).read_text(encoding="utf-8")
     assert "| YourTTS | 7.1 | −0.5 |" in markdown(made)
+
+
+def test_a_paper_stands_beside_every_combination_and_no_average(tmp_path):
+    rows = []
+    for place, (steps, system) in enumerate(product("28", ("a", "b"))):
+        given = row(0, {"wer": (place, 10)})
+        labels = {"steps": steps, "system": system}
+        rows.append(replace(given, trial=replace(given.trial, id=str(place), labels=labels)))
+    (beside,) = paper_tables(report(rows, tmp_path, papers=(figure("Ground truth", 1.94),)))
+    assert [[cell.text for cell in cells] for cells in beside.table.rows[1:]] == [
+        ["naturalspeech2-small, steps 2, system a", "0.00"],
+        ["naturalspeech2-small, steps 2, system b", "10.00"],
+        ["naturalspeech2-small, steps 8, system a", "20.00"],
+        ["naturalspeech2-small, steps 8, system b", "30.00"],
+    ]
 
 
 def test_a_sound_that_cannot_be_read_is_a_failure_in_red_not_a_crash(tmp_path):

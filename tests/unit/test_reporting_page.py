@@ -203,6 +203,14 @@ def ticks_of(xs):
     return [float(place) for place in found]
 
 
+def test_the_rounding_of_a_mean_is_no_spread():
+    values = [0.9] * 23
+    pooled = sum(values) / 23
+    assert 0.0 < abs(pooled - 0.9) < 1e-12
+    drawn = pictures.histogram(values, pooled=pooled, label="alike")
+    assert re.findall(r"<title>([^<]*)</title>", drawn) == ["0.9 to 1: 23"]
+
+
 def test_conditions_over_decades_are_told_apart():
     steps = ticks_of([2.0, 4.0, 8.0, 16.0, 32.0, 150.0])
     assert min(second - first for first, second in pairwise(steps)) > 20.0
@@ -263,6 +271,56 @@ def test_several_systems_are_not_averaged(rows, tmp_path):
     mixed = [dataclasses.replace(one, trial=trial) for one, trial in zip(rows, trials, strict=True)]
     table = document.headline(report(mixed, tmp_path))
     assert table.columns == ("Quantity", "one", "two", "People", "Chance")
+
+
+@pytest.fixture
+def crossed(rows, tmp_path):
+    """One sentence in two samplings, three groups and four nuclei, of which one is missing."""
+    labels = [
+        {"repeats": repeats, "variant": group, "top_p": p}
+        for repeats in ("on", "off")
+        for group in ("g1", "g2", "g4")
+        for p in ("0", "0.8", "0.2", "0.4")
+    ]
+    made = [
+        dataclasses.replace(
+            rows[0],
+            trial=dataclasses.replace(rows[0].trial, id=str(place), labels=each),
+            values=rows[0].values | {"wer": (float(place), 100.0)},
+        )
+        for place, each in enumerate(labels)
+    ]
+    conditions = [{"label": "repeats", "values": {}}, {"label": "top_p", "values": {}}]
+    whole = report(made[:-1], tmp_path)
+    return dataclasses.replace(whole, protocol=whole.protocol | {"conditions": conditions})
+
+
+def test_combinations_of_conditions_are_a_block_for_each_quantity(crossed):
+    table = document.headline(crossed)
+    nuclei = ("top p 0", "top p 0.2", "top p 0.4", "top p 0.8")
+    assert table.columns == ("Quantity", "Repeats, variant", *nuclei, "People", "Chance")
+    block = [cells for cells in table.rows if cells[0].text.startswith("Word error rate")]
+    assert [cells[1].text for cells in block] == [
+        f"{repeats}, {group}" for repeats in ("on", "off") for group in ("g1", "g2", "g4")
+    ]
+    assert [cell.text for cell in block[1][2:]] == [
+        "4.00",
+        "6.00",
+        "7.00",
+        "5.00",
+        "10.00",
+        "90.00",
+    ]
+    assert [cell.text for cell in block[-1][2:6]] == ["20.00", "22.00", document.MISSING, "21.00"]
+    strong = [(i, j) for i, cells in enumerate(block) for j, one in enumerate(cells) if one.strong]
+    assert strong == [(0, 2)]
+
+
+def test_what_is_averaged_over_other_conditions_says_so(crossed):
+    page = write_page(crossed, pictures=0).read_text(encoding="utf-8")
+    text = write_markdown(crossed).read_text(encoding="utf-8")
+    assert "By variant, averaged over repeats and top p" in page
+    assert "## By variant, averaged over repeats and top p" in text
 
 
 def test_levels_are_columns_and_no_rows(rows, tmp_path):

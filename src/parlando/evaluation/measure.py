@@ -7,6 +7,7 @@ sum of numerators over a sum of denominators. So word errors are pooled over wor
 averaged over utterances, and one paired bootstrap compares any two reports.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -89,7 +90,8 @@ class Sample:
     """The prompt as it was given (noise included)."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """What the system told, in JSON's types: ``symbols``, ``durations_frames``, ``hop_samples``,
-    ``rate_hz``, ``wall_seconds``; of a codec ``codes`` (Q lists), ``codebook_size``."""
+    ``rate_hz``, ``wall_seconds``, ``notes`` (see ``Speech.notes``); of a codec ``codes`` (Q lists),
+    ``codebook_size``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,10 +209,22 @@ class Figure:
     """What chance reaches."""
 
 
+def varied_labels(trials: Sequence[Trial]) -> list[str]:
+    """List the labels in which trials of one sentence differ: conditions varied on purpose."""
+    found: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+    for trial in trials:
+        for name, value in trial.labels.items():
+            found[name, trial.sentence].add(value)
+    varied = {name for (name, _), values in found.items() if len(values) > 1}
+    return [name for name in dict.fromkeys(name for name, _ in found) if name in varied]
+
+
 def figures_of(
     rows: Sequence[Row], quantities: Sequence[Quantity], *, seed: int = 0
 ) -> list[Figure]:
     """Compute every figure over all rows, and over the rows of each value of each label.
+
+    Where several conditions were varied on purpose there is one for each combination, too.
 
     Args:
         rows: of one report.
@@ -222,6 +236,11 @@ def figures_of(
         values = dict.fromkeys(row.trial.labels[name] for row in rows if name in row.trial.labels)
         if len(values) > 1:
             conditions += [{name: value} for value in values]
+    varied = varied_labels([row.trial for row in rows])
+    if len(varied) > 1:
+        whole = [row.trial.labels for row in rows if set(varied) <= row.trial.labels.keys()]
+        combinations = dict.fromkeys(tuple(labels[name] for name in varied) for labels in whole)
+        conditions += [dict(zip(varied, values, strict=True)) for values in combinations]
     figures = []
     for condition in conditions:
         chosen = [row for row in rows if condition.items() <= row.trial.labels.items()]

@@ -1,5 +1,6 @@
 """What a report says, apart from how it looks: numbers as text, and tables of them."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from parlando.evaluation.records import Report
 from parlando.reporting import pictures
 
 VARIED = ("levels", "noise_db", "prompt_seconds", "steps", "system", "variant")
-"""Labels whose values a protocol varies on purpose: an average over them means nothing."""
+"""Labels whose values are varied on purpose, besides the conditions that a protocol names: an
+average over them means nothing."""
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}
 MISSING = "–"
 
@@ -136,18 +138,41 @@ def worst_ids(report: Report, quantity: Quantity) -> list[str]:
 
 def varied(report: Report) -> list[str]:
     """List the labels whose values were varied on purpose, in the order of the report."""
+    named = {str(each["label"]) for each in report.protocol.get("conditions", ())}
     found = conditions(report)
-    return [name for name, values in found.items() if name in VARIED and len(values) > 1]
+    return [
+        name for name, values in found.items() if name in named.union(VARIED) and len(values) > 1
+    ]
+
+
+def crossed(report: Report) -> list[dict[str, str]]:
+    """List the combinations of varied conditions that have figures, in the order of their values.
+
+    Returns:
+        nothing where fewer than two conditions were varied.
+    """
+    names = varied(report)
+    values = [conditions(report)[name] for name in names]
+    known = {frozenset(figure.condition.items()) for figure in report.figures}
+    combinations = [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*values)]
+    return [each for each in combinations if len(names) > 1 and frozenset(each.items()) in known]
+
+
+def told(report: Report) -> list[str]:
+    """Name the label whose table is the headline, if one label alone was varied."""
+    return [] if crossed(report) else varied(report)[:1]
 
 
 def headline(report: Report) -> Table:
     """Tabulate every figure over all samples, between people and chance.
 
-    Where a protocol varies conditions on purpose it tabulates the figures by the first of them:
-    no number stands for all.
+    Where a protocol varies conditions on purpose it tabulates the figures by them: no number
+    stands for all.
     """
-    if names := varied(report):
-        return condition_table(report, names[0], conditions(report)[names[0]])
+    if crossed(report):
+        return crossed_table(report)
+    for name in told(report):
+        return condition_table(report, name, conditions(report)[name])
     rows = []
     for quantity in main_quantities(report):
         figure = report.figure(quantity.key)
@@ -199,7 +224,8 @@ def condition_table(report: Report, name: str, values: Sequence[str]) -> Table:
     Where the label was varied on purpose, what people and chance reach over all samples stands
     beside: it does not depend on the condition, and the headline does not tell it.
     """
-    levels = name in VARIED
+    names = varied(report)
+    levels = name in names
     rows = []
     for quantity in main_quantities(report):
         figures = [report.figure(quantity.key, {name: value}) for value in values]
@@ -208,19 +234,64 @@ def condition_table(report: Report, name: str, values: Sequence[str]) -> Table:
             continue
         best = _best(having, quantity)
         cells = [Cell(text=head(quantity))]
-        for figure in figures:
-            if figure is None:
-                cells.append(Cell(text=MISSING))
-            else:
-                text, interval = with_interval(figure.value, figure.low, figure.high, quantity)
-                cells.append(Cell(text=text, detail=interval, strong=figure is best))
+        cells += [_figure_cell(figure, strong=figure is best) for figure in figures]
         if levels:
             overall = report.figure(quantity.key)
             ends = (overall.human, overall.control) if overall else (None, None)
             cells += [Cell(text=text) for text in aligned(ends, quantity)]
         rows.append(tuple(cells))
     columns = ("Quantity", *values, *(("People", "Chance") if levels else ()))
-    return Table(caption=f"By {words(name)}", columns=columns, rows=tuple(rows))
+    caption = f"By {words(name)}"
+    if levels and crossed(report):
+        over = " and ".join(words(other) for other in names if other != name)
+        caption += f", averaged over {over}"
+    return Table(caption=caption, columns=columns, rows=tuple(rows))
+
+
+def crossed_table(report: Report) -> Table:
+    """Tabulate quantities by all combinations of the varied conditions, a block of lines each.
+
+    The condition with the most values gives the columns, the others the lines of a block; the best
+    of a block is strong.
+    """
+    combinations, values = crossed(report), conditions(report)
+    names = varied(report)
+    across = max(names, key=lambda name: len(values[name]))
+    down = [name for name in names if name != across]
+    lines = list(dict.fromkeys(tuple(each[name] for name in down) for each in combinations))
+    rows: list[tuple[Cell, ...]] = []
+    for quantity in main_quantities(report):
+        block = [
+            [
+                report.figure(quantity.key, {**dict(zip(down, line, strict=True)), across: value})
+                for value in values[across]
+            ]
+            for line in lines
+        ]
+        having = [figure for figures in block for figure in figures if figure is not None]
+        best = _best(having, quantity) if having else None
+        overall = report.figure(quantity.key)
+        ends = (overall.human, overall.control) if overall else (None, None)
+        levels = [Cell(text=text) for text in aligned(ends, quantity)]
+        rows += [
+            (
+                Cell(text=head(quantity)),
+                Cell(text=", ".join(line)),
+                *(_figure_cell(figure, strong=figure is best) for figure in figures),
+                *levels,
+            )
+            for line, figures in zip(lines, block, strict=True)
+            if any(figures)
+        ]
+    columns = (
+        "Quantity",
+        ", ".join(map(words, down)).capitalize(),
+        *(f"{words(across)} {value}" for value in values[across]),
+        "People",
+        "Chance",
+    )
+    caption = f"By {', '.join(map(words, down))} and {words(across)}"
+    return Table(caption=caption, columns=columns, rows=tuple(rows))
 
 
 def numeric(values: Iterable[str]) -> bool:
@@ -286,6 +357,13 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def _figure_cell(figure: Figure | None, *, strong: bool) -> Cell:
+    if figure is None:
+        return Cell(text=MISSING)
+    text, interval = with_interval(figure.value, figure.low, figure.high, figure.quantity)
+    return Cell(text=text, detail=interval, strong=strong)
 
 
 def _best(figures: Sequence[Figure], quantity: Quantity) -> Figure | None:

@@ -32,10 +32,10 @@ def markdown(report: Report) -> str:
     parts.append("\n".join(f"- {escape(name)}: {escape(text)}" for name, text in _about(report)))
     parts += ["## Figures", table(document.headline(report))]
     for name, values in document.conditions(report).items():
-        if name in document.varied(report)[:1]:
-            continue  # its table is the headline
-        parts += [f"## By {escape(document.words(name))}"]
-        parts.append(table(document.condition_table(report, name, values)))
+        if name in document.told(report):
+            continue
+        content = document.condition_table(report, name, values)
+        parts += [f"## {escape(content.caption)}", table(content)]
     papers = paper_tables(report)
     if papers:
         parts.append("## Beside the papers")

@@ -147,7 +147,7 @@ def audio_note(sounds: Sounds, megabytes: float) -> str:
 
 def _conditions(report: Report) -> list[dict[str, Any]]:
     found = []
-    told = document.varied(report)[:1]  # its table is the headline
+    told = document.told(report)
     for name, values in document.conditions(report).items():
         table = None if name in told else document.condition_table(report, name, values)
         plots = _condition_plots(report, name, values) if document.numeric(values) else []

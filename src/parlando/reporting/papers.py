@@ -63,10 +63,15 @@ def _beside(report: Report, caption: str, entries: Sequence[Mapping[str, Any]]) 
 
 
 def _ours(report: Report, keys: Sequence[str]) -> Iterator[tuple[Cell, ...]]:
-    """Give our line over all samples, and one for each condition, of which papers have lines."""
-    conditions: list[dict[str, str]] = [{}]
-    for name, values in document.conditions(report).items():
-        conditions += [{name: value} for value in values]
+    """Give our line over all samples, and one for each condition, of which papers have lines.
+
+    Where several conditions were varied, each combination has a line and nothing is averaged.
+    """
+    conditions = document.crossed(report)
+    if not conditions:
+        conditions = [{}]
+        for name, values in document.conditions(report).items():
+            conditions += [{name: value} for value in values]
     for condition in conditions:
         figures = [report.figure(key, condition) for key in keys]
         if not any(figures):

@@ -180,7 +180,8 @@ def histogram(values: Sequence[float], *, pooled: float, label: str) -> str:
         label: what it shows, for those who cannot see.
     """
     low, high = min([*values, pooled]), max([*values, pooled])
-    if high <= low:
+    # A mean of equal values differs from them by its rounding, which is no spread.
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
         low, high = low - 0.5, high + 0.5
     bins = int(np.clip(round(2 * math.sqrt(len(values))), 5, 28))
     counts, edges = np.histogram(values, bins=bins, range=(low, high))
