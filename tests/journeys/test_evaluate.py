@@ -3,18 +3,29 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from speechlike import padded, speechlike
 
 from parlando.audio.waveform import load, save
 from parlando.cli.main import main
+from parlando.codecs.rvq import config as rvq
+from parlando.codecs.rvq.model import build_rvq
+from parlando.evaluation import protocol
 from parlando.evaluation.records import audio_path, read_report
+from parlando.recipes import to_mapping
 from parlando.reporting.document import headline
+from parlando.systems.valle2 import config as valle2
+from parlando.systems.valle2.model import VALLE2
+from parlando.text.vocabulary import SYMBOLS
+from parlando.training.checkpoint import Card, save_release
 
 PESQ_MAXIMUM = 4.64
 SYSTEM = "naturalspeech2-small"
+PROTOCOLS = Path(protocol.__file__).with_name("protocols")
 
 
 def evaluate(*words):
@@ -141,6 +152,66 @@ def test_an_ablation_lists_what_is_not_trained(plan, tmp_path):
     assert report.figure("per", {"variant": "no-query-attention"}) is None
 
 
+def random_valle2(folder, group):
+    """A VALL-E 2 that has learnt nothing, with the codec whose codes it draws."""
+    torch.manual_seed(group)
+    config = replace(valle2.tiny(), group=group)
+    model = VALLE2(config, len(SYMBOLS))
+    save_release(folder, model, Card(kind="valle2", config=to_mapping(config)), bits=32)
+    codec = build_rvq(rvq.tiny())
+    card = Card(kind="codec", config=to_mapping(rvq.tiny()))
+    save_release(folder / "codec", codec, card, bits=32)
+    return folder
+
+
+@pytest.fixture
+def short_sampling(tmp_path):
+    """The protocol ``sampling`` over utterances of any length, by systems in this folder."""
+    text = (PROTOCOLS / "sampling.toml").read_text(encoding="utf-8")
+    changes = [("minimum_seconds = 4\n", "minimum_seconds = 1\n")]
+    changes += [(f'"valle2-small{of}"', f'"{tmp_path}/g{of[-1:]}"') for of in ("", "-group1")]
+    for old, new in changes:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (tmp_path / "sampling.toml").write_text(text)
+    return tmp_path / "sampling.toml"
+
+
+@pytest.mark.slow
+def test_groups_repetition_and_nuclei_are_crossed_and_loops_counted(plan, short_sampling, tmp_path):
+    data = ("--data", "jsonl", plan / "generated" / "generated.jsonl", "--limit", 1)
+    random_valle2(tmp_path / "g1", 1)
+    random_valle2(tmp_path / "g", 2)
+    words = ("--protocol", short_sampling, *data, "--measures", "phones", "--pictures", 0)
+    assert evaluate("speech", *words, "-o", tmp_path / "report") == 0
+    report = read_report(tmp_path / "report")
+    assert len(report.rows) == 2 * 2 * 5
+    untrained = [remark for remark in report.remarks if "not trained" in remark]
+    assert [remark.split()[1] for remark in untrained] == ["group4", "group8"]
+    cuts = [row.notes["generation"]["cut"] for row in report.rows]
+    assert report.figure("cut").value == np.mean([cut > 0 for cut in cuts])
+    plain = report.figure("replaced", {"repetition_aware": "off"})
+    assert plain.value == 0.0
+    assert report.figure("replaced", {"repetition_aware": "on"}).value > 0.0
+    table = headline(report)
+    nuclei = tuple(f"top p {p}" for p in ("0", "0.2", "0.4", "0.6", "0.8"))
+    assert table.columns == (
+        *("Quantity", "Repetition aware, variant"),
+        *nuclei,
+        *("People", "Chance"),
+    )
+    lines = [cells[1].text for cells in table.rows if cells[0].text.startswith("Outputs ended")]
+    assert lines == ["on, group1", "on, group2", "off, group1", "off, group2"]
+    for row in report.rows:
+        cell = report.figure("cut", row.trial.labels)
+        assert (cell.count, cell.value) == (1, float(row.notes["generation"]["cut"] > 0))
+    alone = (*words, "--system", tmp_path / "g", "-o", tmp_path / "report")
+    assert evaluate("speech", *alone) == 0
+    report = read_report(tmp_path / "report")
+    assert {row.trial.labels["variant"] for row in report.rows} == {"group2"}
+    assert "variant group1 (groups of 1): not asked for, no numbers" in report.remarks
+
+
 def test_one_failure_makes_the_exit_status_one_and_the_report_is_there(recordings, tmp_path):
     outputs = tmp_path / "outputs"
     outputs.mkdir()
@@ -169,6 +240,12 @@ def test_one_failure_makes_the_exit_status_one_and_the_report_is_there(recording
         (("codec", "--wavs", "{r}", "--reference", "{r}", "--limit", "0"), "--limit is 0"),
         (("codec", "--wavs", "{r}", "--reference", "{r}", "--measures", "emotion"), "RAVDESS"),
         (("speech",), "give --system NAME or --wavs DIR"),
+        (("speech", "--system", "a", "--wavs", "{r}"), "give --system NAME or --wavs DIR"),
+        (("speech", "--protocol", "sampling"), "none of the variants group1, group2, group4"),
+        (
+            ("speech", "--protocol", "sampling", "--system", "group3=x"),
+            "has no variant 'group3'; give --system VARIANT=FOLDER with group1",
+        ),
         (("speech", "--wavs", "{r}", "--protocol", "bundeld"), "did you mean 'bundled'?"),
         (("speech", "--wavs", "{r}", "--protocol", "naturalspeech2"), "give one with --data"),
         (("speech", "--wavs", "{r}", "--protocol", "ravdess"), "RAVDESS"),

@@ -1,5 +1,7 @@
 """Protocols: small files, read strictly, that say what they are."""
 
+from dataclasses import fields
+
 import pytest
 
 from parlando.contracts import ConfigError
@@ -16,12 +18,15 @@ from parlando.systems.naturalspeech2.config import (
     NaturalSpeech2ObjectiveConfig,
     paper,
 )
+from parlando.systems.valle2.config import VALLE2Config
+from parlando.systems.valle2.config import small as small_valle2
 from parlando.text.normalize import normalize
 from parlando.text.phonemes import phonemize
 from parlando.text.vocabulary import is_phone
 
 WANTED = {
     "ablation",
+    "best-of-five",
     "bundled",
     "hard-sentences",
     "librispeech-continuation",
@@ -33,6 +38,7 @@ WANTED = {
     "parlando",
     "prompt-length",
     "ravdess",
+    "sampling",
     "scaling",
     "steps",
     "ten-minutes",
@@ -75,7 +81,7 @@ def test_counts_are_those_of_the_papers(name, speakers, each, seconds):
 
 
 def test_valle2_speaks_utterances_of_four_to_ten_seconds():
-    for name in ("librispeech-cross", "librispeech-continuation"):
+    for name in ("librispeech-cross", "librispeech-continuation", "sampling", "best-of-five"):
         rule = read_protocol(name).data
         assert (rule.minimum_seconds, rule.maximum_seconds) == (4.0, 10.0)
         assert rule.part == "test-clean"
@@ -133,6 +139,38 @@ def test_switches_of_the_ablation_are_those_of_the_system():
             assert usual != value, f"{dotted} changes nothing"
 
 
+def test_sampling_crosses_groups_repetition_and_nuclei():
+    protocol = read_protocol("sampling")
+    groups = []
+    for variant in protocol.variants:
+        ((name, group),) = variant.changes.items() or [("model.group", small_valle2().group)]
+        assert name.removeprefix("model.") in {field.name for field in fields(VALLE2Config)}
+        groups.append(group)
+        assert variant.name == f"group{group}"
+    assert groups == [1, 2, 4, 8]
+    assert len({variant.place for variant in protocol.variants}) == 4
+    settings = protocol.settings()
+    assert len(settings) == 2 * 5
+    nuclei = {
+        on: [options["top_p"] for labels, options in settings if labels["repetition_aware"] == on]
+        for on in ("on", "off")
+    }
+    assert nuclei["on"] == nuclei["off"] == [0.0, 0.2, 0.4, 0.6, 0.8]
+    for labels, options in settings:
+        assert options["repetition_window"] == {"on": 10, "off": 0}[labels["repetition_aware"]]
+        assert float(labels["top_p"]) == options["top_p"]
+
+
+def test_one_sample_stands_against_the_best_of_five():
+    settings = read_protocol("best-of-five").settings()
+    assert settings == [({"samples": "1"}, {"best_of": 1}), ({"samples": "5"}, {"best_of": 5})]
+
+
+def test_what_is_not_varied_has_one_setting():
+    assert read_protocol("librispeech-cross").settings() == [({}, {})]
+    assert read_protocol("steps").settings()[0] == ({"steps": "2"}, {"steps": 2})
+
+
 def test_what_is_not_trained_is_marked_and_not_filled():
     protocol = read_protocol("ablation")
     found = protocol.trained({"whole": "naturalspeech2-small"})
@@ -163,6 +201,16 @@ def test_a_protocol_of_ones_own(tmp_path):
     assert not read_protocol("hard-sentences").needs_data
 
 
+def varying(values, label="x", times=1):
+    """The top of a protocol file that varies one way of speaking, or the same one twice."""
+    inside = ", ".join(
+        f"{name} = {{{', '.join(f'{key} = {value}' for key, value in options.items())}}}"
+        for name, options in values.items()
+    )
+    condition = f'{{label = "{label}", values = {{{inside}}}}}'
+    return f'measures = ["voice"]\nconditions = [{", ".join([condition] * times)}]\n'
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -171,6 +219,11 @@ def test_a_protocol_of_ones_own(tmp_path):
         ("measures = []\n", "measures nothing"),
         ('measures = ["voice"]\nsteps = [0]\n', "counted from 1, got 0"),
         ('measures = ["voice"]\ntexts = [{name = "plain"}]\n', "nobody says the texts"),
+        (varying({"a": {}}), "condition x: varies nothing"),
+        (varying({"a": {}, "b": {"top": 1}}), "has no 'top'; did you mean 'top_p'"),
+        (varying({"a": {}, "b": {}}, label="system"), "trials have this label already"),
+        (varying({"a": {}, "b": {}}, times=2), "two conditions have one label"),
+        (varying({"a": {}, "b": {}}) + 'data = {layout = "ravdess"}\n', "spoken once"),
         ("measures = [\n", "not valid TOML"),
     ],
 )

@@ -142,6 +142,20 @@ def test_no_prompt_says_the_sentence(folder):
     assert any(prompts == {"Another elm."} for prompts in said.values())
 
 
+def test_every_sentence_is_spoken_under_every_combination(corpus):
+    cross, plain = (select(read_protocol(name), corpus) for name in ("sampling", "best-of-five"))
+    sentences = {trial.sentence for trial in plain.trials}
+    assert len(cross.trials) == 10 * len(sentences) == 5 * len(plain.trials)
+    assert len({trial.id for trial in cross.trials}) == len(cross.trials)
+    assert {trial.sentence for trial in cross.trials} == sentences
+    first = cross.trials[:10]
+    assert len({(trial.prompt, trial.seed, trial.control_text) for trial in first}) == 1
+    labels = [(t.labels["repetition_aware"], t.labels["top_p"]) for t in first]
+    assert labels == [(on, p) for on in ("on", "off") for p in ("0", "0.2", "0.4", "0.6", "0.8")]
+    assert first[6].options == {"repetition_window": 0, "top_p": 0.2}
+    assert first[6].id.endswith("-repetition_aware_off-top_p_0.2")
+
+
 def test_vall_e_2_takes_whole_utterances_of_four_to_ten_seconds(corpus):
     cross = select(read_protocol("librispeech-cross"), corpus)
     lengths = {item.audio_path: item.duration_seconds for item in corpus}

@@ -100,6 +100,8 @@ class SpeechMaker:
             details["symbols"] = list(speech.phonemes)
             details["durations_frames"] = [int(n) for n in speech.durations_frames]
             details["hop_samples"] = speech.hop_samples
+        if getattr(speech, "notes", None):
+            details["notes"] = dict(speech.notes)
         return Made(samples=speech.samples, rate_hz=speech.rate_hz, details=details)
 
 

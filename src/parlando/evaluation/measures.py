@@ -142,6 +142,12 @@ def _naturalness(judges: Judges) -> Measure:
     return Naturalness(judges.utmos)
 
 
+def _generation(judges: Judges) -> Measure:
+    from parlando.evaluation.generation import Generation
+
+    return Generation()
+
+
 _BUILDERS: Mapping[str, Callable[[Judges], Measure]] = {
     "intelligibility": _intelligibility,
     "phones": _phones,
@@ -153,4 +159,5 @@ _BUILDERS: Mapping[str, Callable[[Judges], Measure]] = {
     "emotion": _emotion,
     "codec": _codec,
     "naturalness": _naturalness,
+    "generation": _generation,
 }

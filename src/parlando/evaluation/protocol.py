@@ -5,13 +5,14 @@ and prompts are chosen, and what differs from the paper; a report prints all of 
 numbers, because the same measure under another prompt rule is another number.
 """
 
+import itertools
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from parlando.contracts import ConfigError
+from parlando.contracts import ConfigError, SpeakOptions
 from parlando.recipes import check_names, from_mapping
 
 _PROTOCOLS = Path(__file__).with_name("protocols")
@@ -28,9 +29,12 @@ MEASURES = (
     "codec",
     "emotion",
     "naturalness",
+    "generation",
     "cost",
 )
 """Names of all measures."""
+
+_OWN_LABELS = ("levels", "noise_db", "prompt_seconds", "steps", "system", "text", "variant")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +117,30 @@ class Variant:
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Fields of a recipe, dotted, with their values: ``model.query_attention = false``; empty: the
     whole system."""
+    place: str = ""
+    """Released system, or folder, that is taken where the caller names none; as long as there is
+    no such thing, the variant is not trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """A way of speaking that is varied while sentences, prompts and seeds stay the same."""
+
+    label: str
+    """Name of the label that trials get, and of the table: ``top_p``."""
+    values: Mapping[str, Mapping[str, Any]]
+    """What each value is called, and the options of ``speak`` that it stands for."""
+
+    def __post_init__(self) -> None:
+        """Check what a file can get wrong."""
+        where = f"condition {self.label}"
+        if self.label in _OWN_LABELS:
+            raise ConfigError(f"{where}: trials have this label already; choose another name")
+        if len(self.values) < 2:
+            raise ConfigError(f"{where}: varies nothing; give two values or more")
+        known = [option.name for option in fields(SpeakOptions)]
+        for name, options in self.values.items():
+            check_names(options, known, f"{where}, {name}: the options of speaking")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +163,8 @@ class Protocol:
     """Sentences to speak; none: those of the recordings."""
     steps: tuple[int, ...] = ()
     """Values of the system's option ``steps``, each a condition; none: its default."""
+    conditions: tuple[Condition, ...] = ()
+    """Further ways of speaking; every sentence is spoken under every combination of them."""
     variants: tuple[Variant, ...] = ()
     """Systems to compare, one report each, on the same sentences."""
     several_runs: bool = False
@@ -166,12 +196,36 @@ class Protocol:
             )
         if any(steps < 1 for steps in self.steps):
             raise ConfigError(f"{where}: steps are counted from 1, got {min(self.steps)}")
+        if self.data.layout == "ravdess" and (self.steps or self.conditions):
+            raise ConfigError(f"{where}: takes of RAVDESS are spoken once; vary no conditions")
+        labels = [condition.label for condition in self.conditions]
+        if len(set(labels)) < len(labels):
+            raise ConfigError(f"{where}: two conditions have one label; rename one of them")
 
     @property
     def needs_data(self) -> bool:
         """Whether it runs on a corpus only: sentences that come with Parlando can be spoken in the
         voice that comes with it."""
         return self.data.layout != "generated" and not self.texts
+
+    def settings(self) -> list[tuple[dict[str, str], dict[str, Any]]]:
+        """List the combinations of conditions that a sentence is spoken under.
+
+        Returns:
+            labels, and options of ``speak``, of each; where nothing is varied one without any.
+        """
+        varied: list[tuple[str, Mapping[str, Mapping[str, Any]]]] = []
+        if self.steps:
+            varied.append(("steps", {str(steps): {"steps": steps} for steps in self.steps}))
+        varied += [(condition.label, condition.values) for condition in self.conditions]
+        combinations = itertools.product(*(values.items() for _, values in varied))
+        return [
+            (
+                {label: name for (label, _), (name, _) in zip(varied, chosen, strict=True)},
+                {option: value for _, options in chosen for option, value in options.items()},
+            )
+            for chosen in combinations
+        ]
 
     def trained(self, weights: Mapping[str, str]) -> list[tuple[Variant, str | None]]:
         """Say of every variant where its weights are; None: it is not trained, and stays empty.
@@ -195,8 +249,13 @@ class Protocol:
         yield f"Prompts: {_PROMPT_WORDS[self.prompts.rule]}, {_lengths(self.prompts)}"
         if self.steps:
             yield f"Steps: {', '.join(map(str, self.steps))}"
+        for condition in self.conditions:
+            values = ", ".join(
+                f"{name} ({_settings(options)})" for name, options in condition.values.items()
+            )
+            yield f"Condition {condition.label}: {values}"
         for variant in self.variants:
-            changed = ", ".join(f"{name} = {value}" for name, value in variant.changes.items())
+            changed = _settings(variant.changes)
             yield f"Variant {variant.name}: {variant.title} ({changed or 'no change'})"
         yield f"Measures: {', '.join(self.measures)}"
         for difference in self.differences:
@@ -236,6 +295,10 @@ def _spoken_of(protocol: Protocol) -> Iterator[str]:
         yield f"{data.sentences_per_speaker} of each of {data.speakers or 'all'} speakers"
     elif data.speakers is not None:
         yield f"{data.speakers} speakers"
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in values.items())
 
 
 def _lengths(prompts: PromptRule) -> str:

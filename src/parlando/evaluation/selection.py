@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from parlando.contracts import ConfigError
 from parlando.data.corpora import Recording as Utterance
@@ -305,7 +306,7 @@ def _trials(
                 reference_speaker=one.sentence.reference_speaker,
                 noise_db=condition.noise_db,
                 labels={**one.sentence.labels, **condition.labels},
-                options={} if condition.steps is None else {"steps": condition.steps},
+                options=condition.options,
                 seed=seed + number,
             )
 
@@ -328,16 +329,16 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 class _Condition:
     seconds: float | None
     noise_db: float | None
-    steps: int | None
     labels: dict[str, str]
+    options: dict[str, Any]
     suffix: str
 
 
 def _conditions(protocol: Protocol, one: Drawn) -> Iterator[_Condition]:
     lengths: tuple[float | None, ...] = protocol.prompts.seconds or (None,)
     noises: tuple[float | None, ...] = (None, *one.sentence.noise_db)
-    every: tuple[int | None, ...] = protocol.steps or (None,)
-    for seconds, noise_db, steps in itertools.product(lengths, noises, every):
+    settings = protocol.settings()
+    for seconds, noise_db, (varied, options) in itertools.product(lengths, noises, settings):
         labels, suffix = {}, ""
         if len(lengths) > 1:
             labels["prompt_seconds"] = f"{seconds:g}"
@@ -345,11 +346,11 @@ def _conditions(protocol: Protocol, one: Drawn) -> Iterator[_Condition]:
         if len(noises) > 1:
             labels["noise_db"] = "clean" if noise_db is None else f"{noise_db:g}"
             suffix += f"-noise_{labels['noise_db']}"
-        if steps is not None:
-            labels["steps"] = str(steps)
-            suffix += f"-steps{steps}"
+        for name, value in varied.items():
+            suffix += f"-{name}_{_NO_NAME.sub('-', value)}"
+        labels |= varied
         yield _Condition(
-            seconds=seconds, noise_db=noise_db, steps=steps, labels=labels, suffix=suffix
+            seconds=seconds, noise_db=noise_db, labels=labels, options=options, suffix=suffix
         )
 
 

@@ -27,7 +27,7 @@ from parlando.evaluation.worker import Task
 
 MeasureName = Literal[
     "intelligibility", "phones", "robustness", "voice", "prosody", "singing", "distance", "codec",
-    "emotion", "naturalness", "cost",
+    "emotion", "naturalness", "generation", "cost",
 ]  # fmt: skip
 _Item = TypeVar("_Item")
 
@@ -175,7 +175,7 @@ def run_report(
         seed=options.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=this_command(),
-        judges={measure.name: _judges_in(measure) for measure in built},
+        judges={each.name: named for each in built if (named := _judges_in(each))},
         remarks=(*remarks, *outcome.remarks),
         rows=outcome.rows,
         figures=figures,

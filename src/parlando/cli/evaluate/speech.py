@@ -35,7 +35,8 @@ class SpeechOptions(CommonOptions):
     """Name of a protocol, or a TOML file; ``bundled`` needs no data and says nothing of people."""
     system: tuple[str, ...] = ()
     """Name of a released system, or the folder of a trained one. Several, as LABEL=NAME, come into
-    one report side by side: the variants of an ablation, the sizes of a scaling table."""
+    one report side by side: the variants of an ablation, the sizes of a scaling table. A protocol
+    whose variants are released needs none."""
     wavs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """What any system spoke: files named by the ids of the trials, or by the recordings whose text
     they speak."""
@@ -54,7 +55,7 @@ class SpeechOptions(CommonOptions):
     def __post_init__(self) -> None:
         """Check what no type can say."""
         super().__post_init__()
-        if not self.plan and bool(self.system) == (self.wavs is not None):
+        if self.system and self.wavs is not None:
             raise ConfigError("give --system NAME or --wavs DIR, one of them")
 
 
@@ -68,20 +69,22 @@ def run_speech(options: SpeechOptions) -> int:
         ParlandoError: the data, a system or a judge is not usable.
     """
     protocol = read_protocol(options.protocol)
+    places = _places(options, protocol)
     selection = _selection(protocol, options)
     if options.plan:
         return _write_plan(selection, options.out)
-    judges = judges_of(options, selection.gallery, **_further_judges(options))
-    measures = options.measures or protocol.measures
+    judges = judges_of(options, selection.gallery, **_further_judges(options, places))
+    measures: tuple[str, ...] = options.measures or protocol.measures
     conclude = None
     if options.wavs is not None:
         makers, tasks, remarks = _of_files(options.wavs, selection.trials)
         if "cost" in measures:
             remarks += ("cost: files do not tell what it cost to make them",)
     else:
-        makers, tasks, remarks = _of_systems(protocol, selection.trials, options)
+        makers, tasks, remarks = _of_systems(protocol, selection.trials, places, options)
+        measures += ("generation",)
         if "cost" in measures:
-            conclude = partial(_cost, protocol, options)
+            conclude = partial(_cost, protocol, places, options)
     return run_report(
         tasks,
         makers,
@@ -120,17 +123,23 @@ def _selection(protocol: Protocol, options: SpeechOptions) -> Selection:
     )
 
 
-def _further_judges(options: SpeechOptions) -> dict[str, Any]:
-    """Give RAVDESS as a judge of emotions, and the codec of the system where it is one."""
-    from parlando.registry import codec_of, load_codec, release_folder
+def _further_judges(options: SpeechOptions, places: Mapping[str, str]) -> dict[str, Any]:
+    """Give RAVDESS as a judge of emotions, and the codec of the systems where it is one."""
+    from parlando.registry import CODEC_OF, codec_of, load_any_codec, release_folder
+    from parlando.training.checkpoint import read_card
 
     further: dict[str, Any] = {}
     if options.data is not None and options.data[0] == "ravdess":
         further["ravdess"] = options.data[1]
-    if len(options.system) == 1:
-        place = codec_of(release_folder(options.system[0].rpartition("=")[2]))
-        further["codec"] = partial(load_codec, place)
-        further["codec_fingerprint"] = digest_folder(release_folder(place, "codec"))
+    folders = [release_folder(place, *CODEC_OF) for place in places.values()]
+    kinds = [(folder, read_card(folder).kind) for folder in folders]
+    codecs = {
+        digest_folder(release_folder(codec)): codec
+        for codec in (codec_of(folder, kind) for folder, kind in kinds if kind in CODEC_OF)
+    }
+    if len(codecs) == 1:
+        ((further["codec_fingerprint"], codec),) = codecs.items()
+        further["codec"] = partial(load_any_codec, codec)
     return further
 
 
@@ -170,20 +179,25 @@ def _of_files(folder: Path, trials: Sequence[Trial]) -> Parts:
     return {"files": maker}, [Task(trial=trial, maker="files") for trial in trials], remarks
 
 
-def _of_systems(protocol: Protocol, trials: Sequence[Trial], options: SpeechOptions) -> Parts:
+def _of_systems(
+    protocol: Protocol,
+    trials: Sequence[Trial],
+    places: Mapping[str, str],
+    options: SpeechOptions,
+) -> Parts:
     """Let every system speak every trial; where there are several, each is a condition."""
     speaking = _speak_options(options)
-    places = _labelled(options.system, protocol)
     makers: dict[str, Maker] = {
-        label: _system(place, options.device, speaking) for label, place in places.items()
+        label: _system(place, options.device, speaking, protocol) for label, place in places.items()
     }
-    known = [variant.name for variant in protocol.variants]
+    variants = protocol.trained(places) if protocol.variants else []
     remarks = tuple(
-        f"variant {variant.name} ({variant.title}): not trained, no numbers"
-        for variant in protocol.variants
-        if variant.name not in places
+        f"variant {variant.name} ({variant.title}): "
+        f"{'not asked for' if _is_there(variant.place) else 'not trained'}, no numbers"
+        for variant, place in variants
+        if place is None
     )
-    if len(places) == 1 and not known:
+    if len(places) == 1 and not variants:
         return makers, [Task(trial=trial, maker=next(iter(makers))) for trial in trials], remarks
     tasks = [
         Task(
@@ -218,23 +232,24 @@ def _condition_name(protocol: Protocol) -> str:
     return "variant" if protocol.variants else "system"
 
 
-def _cost(protocol: Protocol, options: SpeechOptions, rows: Sequence[Row]) -> list[Figure]:
+def _cost(
+    protocol: Protocol, places: Mapping[str, str], options: SpeechOptions, rows: Sequence[Row]
+) -> list[Figure]:
     """Measure what systems cost to use, one after the other, when nothing else runs.
 
-    Several systems, or several numbers of steps, are conditions: no figure is of all of them.
+    Several systems, or several ways of speaking, are conditions: no figure is of all of them.
     """
     from parlando.evaluation.cost import Request, machine, measure_cost, time_under_load
     from parlando.registry import load, release_folder, sampled_network
 
     figures: list[Figure] = []
-    places = _labelled(options.system, protocol)
     for label, place in places.items():
         system = {_condition_name(protocol): label} if len(places) > 1 else {}
-        for steps in protocol.steps or (None,):
-            condition = system | ({} if steps is None else {"steps": str(steps)})
+        for varied, settings in protocol.settings():
+            condition = system | varied
             under_load = time_under_load(rows, condition)
             figures += [] if under_load is None else [under_load]
-            speaking = _speak_options(options) | ({} if steps is None else {"steps": steps})
+            speaking = _speak_options(options) | settings
             measure = partial(
                 measure_cost,
                 partial(load, place, options.device),
@@ -248,15 +263,38 @@ def _cost(protocol: Protocol, options: SpeechOptions, rows: Sequence[Row]) -> li
     return figures
 
 
+def _places(options: SpeechOptions, protocol: Protocol) -> dict[str, str]:
+    """Say by the label of each system what speaks: what is asked for, or else the variants of the
+    protocol that are there; nothing where sounds are given or only a plan is wanted."""
+    if options.system:
+        return _labelled(options.system, protocol)
+    if options.wavs is not None or options.plan:
+        return {}
+    places = {each.name: each.place for each in protocol.variants if _is_there(each.place)}
+    if not places:
+        names = ", ".join(variant.name for variant in protocol.variants if variant.place)
+        why = f": none of the variants {names} is trained yet" if names else ", one of them"
+        raise ConfigError(f"give --system NAME or --wavs DIR{why}")
+    return places
+
+
+def _is_there(place: str) -> bool:
+    """Tell whether the weights that a protocol names have been released or trained."""
+    from parlando.registry import RELEASES
+
+    return place in RELEASES or (bool(place) and Path(place).is_dir())
+
+
 def _labelled(given: Sequence[str], protocol: Protocol) -> dict[str, str]:
     """Read LABEL=NAME; without a label a system is called by its own name, or in an ablation by
-    that of the variant without changes."""
+    that of the variant it is, or of the one without changes."""
     whole = next((variant.name for variant in protocol.variants if not variant.changes), None)
+    named = {variant.place: variant.name for variant in protocol.variants if variant.place}
     places: dict[str, str] = {}
     for word in given:
         label, separator, place = word.partition("=")
         if not separator:
-            label, place = whole or Path(word).name, word
+            label, place = named.get(word) or whole or Path(word).name, word
         if label in places:
             raise ConfigError(f"two systems are called '{label}'; name them LABEL=NAME")
         places[label] = place
@@ -269,13 +307,15 @@ def _labelled(given: Sequence[str], protocol: Protocol) -> dict[str, str]:
     return places
 
 
-def _system(place: str, device: str, options: Mapping[str, Any]) -> SpeechMaker:
-    """Load a system once, so that what is wrong with it is told before anything is spoken."""
+def _system(place: str, device: str, options: Mapping[str, Any], protocol: Protocol) -> SpeechMaker:
+    """Load a system once, so that what is wrong with it, or with an option that the protocol
+    varies, is told before anything is spoken."""
     from parlando.registry import load, release_folder
 
     speaker = load(place, device)
-    # A stream checks its arguments at once, and speaks only when it is asked for its first part.
-    speaker.stream("A check.", seed=0, **options)
+    for _, settings in protocol.settings():
+        # A stream checks its arguments at once, and speaks only when asked for its first part.
+        speaker.stream("A check.", seed=0, **{**options, **settings})
     return SpeechMaker(
         partial(load, place, device),
         name=speaker.name,
