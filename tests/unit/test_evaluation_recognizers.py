@@ -194,6 +194,53 @@ def test_missing_weights_are_told_in_one_line(name, tmp_path):
             assert "\n" not in str(told.value)
 
 
+class Elsewhere:
+    """Weights that are in the cache, or only on the hub, and the tries to get them."""
+
+    def __init__(self, monkeypatch, cached=False, online=False):
+        self.tries = []
+        self.cached, self.online = cached, online
+        monkeypatch.setattr("huggingface_hub.HfApi.model_info", self.asked)
+        for name in ("HubertForCTC", "Wav2Vec2Processor"):
+            monkeypatch.setattr(f"transformers.{name}.from_pretrained", self.loaded)
+
+    def asked(self, name, **options):
+        self.tries.append("hub")
+        assert options["timeout"] <= 5.0
+        if not self.online:
+            raise LookupError("no name\nat all")
+
+    def loaded(self, place, *, local_files_only):
+        self.tries.append("cache" if local_files_only else "network")
+        if local_files_only and not self.cached:
+            raise OSError("not in the cache")
+        return object()
+
+
+def test_without_a_network_the_hub_is_asked_once_and_for_no_file(monkeypatch):
+    pytest.importorskip("transformers")
+    offline = Elsewhere(monkeypatch)
+    with pytest.raises(ConfigError, match=r"does not give it \(no name\); give a folder") as told:
+        load_recognizer("hubert").check()
+    assert str(told.value).startswith(f"{HUBERT}: ")
+    assert "\n" not in str(told.value)
+    assert offline.tries == ["cache", "hub"]
+
+
+def test_what_was_downloaded_before_needs_no_network(monkeypatch):
+    pytest.importorskip("transformers")
+    offline = Elsewhere(monkeypatch, cached=True)
+    load_recognizer("hubert").check()
+    assert offline.tries == ["cache", "cache"]
+
+
+def test_what_was_not_downloaded_is_where_the_hub_has_it(monkeypatch):
+    pytest.importorskip("transformers")
+    online = Elsewhere(monkeypatch, online=True)
+    load_recognizer("hubert").check()
+    assert online.tries == ["cache", "hub", "network", "network"]
+
+
 def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
     import sys
 
