@@ -7,7 +7,7 @@ import pytest
 from reportlike import QUANTITIES, SIM, WER, changed, report, row, simulated
 
 from parlando.contracts import ConfigError
-from parlando.evaluation.measure import Figure
+from parlando.evaluation.measure import Figure, Quantity
 from parlando.reporting.compare import compare, holm, paired_difference
 
 
@@ -32,6 +32,23 @@ def test_identical_reports_differ_in_nothing(tmp_path):
         assert (difference.value, difference.low, difference.high) == (0.0, 0.0, 0.0)
         assert difference.p == difference.p_holm == 1.0
         assert comparison.lines[index].verdict(0) == "not shown"
+
+
+def test_what_is_not_of_the_outputs_is_no_test(tmp_path):
+    detector = Quantity(key="hits", title="Detector: found", compared=False)
+
+    def made(name, extra):
+        rows = simulated(60, 1, extra=extra)
+        values = [each.values | {"hits": (float(i % 3 > 0), 1.0)} for i, each in enumerate(rows)]
+        rows = [dataclasses.replace(one, values=new) for one, new in zip(rows, values, strict=True)]
+        return report(rows, tmp_path, name=name, quantities=(*QUANTITIES, detector))
+
+    comparison = compare([made("one", 0.0), made("two", 0.02), made("three", 0.03)])
+    assert [line.quantity.key for line in comparison.lines] == ["wer"]
+    assert comparison.tests == 2
+    ps = [difference.p for difference in comparison.lines[0].differences]
+    assert [one.p_holm for one in comparison.lines[0].differences] == holm(ps)
+    assert comparison.remarks == ("not compared, not of the outputs themselves: Detector: found",)
 
 
 def test_a_true_difference_is_found_and_named_by_its_direction(tmp_path):

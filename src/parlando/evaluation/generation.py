@@ -24,6 +24,7 @@ class Generation:
         Quantity(
             key="replaced",
             title="Repeated codes drawn anew, per second",
+            compared=False,
             source="VALL-E 2, repetition aware sampling",
         ),
     )

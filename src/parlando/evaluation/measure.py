@@ -125,6 +125,9 @@ class Quantity:
     """Key of the quantity that says what people reach: floor of an error, ceiling of likeness."""
     control: str | None = None
     """Key of the quantity that says what chance reaches."""
+    compared: bool = True
+    """Whether systems are compared by it; not where it tells of people, of a judge, or of how an
+    output was made."""
     source: str = ""
     """Paper and section."""
 

@@ -322,6 +322,7 @@ def _slip_quantities(judge: str) -> tuple[Quantity, ...]:
                 judge=judge,
                 human=f"{key}_human",
                 control=control,
+                compared=not own,
                 source="" if own else "NaturalSpeech 2, 5.3",
             )
         )
@@ -332,4 +333,7 @@ def _slip_quantities(judge: str) -> tuple[Quantity, ...]:
             Quantity(key=name, title=said, unit=unit, judge=judge) for name, said in levels.items()
         ]
     flagged = "Detector: human prompts that it flags"
-    return (*made, Quantity(key="slipped_prompt", title=flagged, unit="%", judge=judge))
+    return (
+        *made,
+        Quantity(key="slipped_prompt", title=flagged, unit="%", judge=judge, compared=False),
+    )

@@ -300,6 +300,7 @@ def _voice_quantities(judge: str, human: str) -> tuple[Quantity, ...]:
                 judge=judge,
                 human=people,
                 control=chance,
+                compared=key != "sim_halves",
                 source="VALL-E 2, 4.1; NaturalSpeech 3, 4.1" if key in ("sim_o", "sim_r") else "",
             )
             for key, (title, people, chance) in (likeness | identified).items()

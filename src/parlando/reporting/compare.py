@@ -123,6 +123,12 @@ def compare(reports: Sequence[Report], *, seed: int = 0) -> Comparison:
     told: dict[str, list[str]] = {}
     for quantity in _quantities(reports):
         having = [quantity.key in keys for keys in measured]
+        if not quantity.compared:
+            # Each test takes from all others' chance to be significant: these prove nothing.
+            told.setdefault("not compared, not of the outputs themselves", []).append(
+                quantity.title
+            )
+            continue
         reason = _refusal(quantity, reports, names, having)
         if reason or not any(having):
             why = reason or "figures of the whole list, which utterances cannot be paired for"
