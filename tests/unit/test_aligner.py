@@ -197,6 +197,23 @@ def test_recognition_merges_repeats_and_drops_blanks():
     assert aligner.recognize(_speech(8)) == names
 
 
+def test_recognition_tells_pauses_between_phones_only():
+    aligner = _aligner()
+    frames = 160
+    # Speech for half a second, silence for one, speech for half a second; 80 frames a second.
+    sound = _speech(frames)
+    sound[40 * 200 : 120 * 200] = 0.0
+    wanted = [0] * frames
+    wanted[5], wanted[35], wanted[125], wanted[150] = 5, 6, 7, 8
+
+    def spell(encoded):
+        return torch.nn.functional.one_hot(torch.tensor([wanted]), 50).float()
+
+    aligner.phone_log_probabilities = spell
+    names = [vocabulary.PHONE_CLASSES[index] for index in (5, 6, 1, 7, 8)]
+    assert aligner.recognize(sound) == names
+
+
 def test_edit_distance():
     assert edit_distance([1, 2, 3], [1, 2, 3]) == 0
     assert edit_distance([], [1, 2]) == 2

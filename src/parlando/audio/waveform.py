@@ -28,8 +28,9 @@ _ENCODINGS = {
     ".ogg": ("OGG", "VORBIS"),
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
+ACTIVITY_SECONDS = 0.01
+"""Frame of :func:`voice_activity`."""
 _TAGS = ("title", "comment", "software", "artist", "date", "copyright", "license")
-_FRAME_SECONDS = 0.01
 _SILENCE_DB = -75.0
 _CLIPPED_SHARE = 0.05
 # libsndfile's Vorbis encoder overflows its stack when it is given minutes in one call.
@@ -218,13 +219,13 @@ def voice_activity(samples: np.ndarray, rate_hz: int) -> np.ndarray:
     floor, speech = np.percentile(levels, [10, 95])
     threshold = max(floor + 0.3 * (speech - floor), speech - 35.0, _SILENCE_DB)
     active = levels > threshold
-    active = _without_short_runs(active, value=False, minimum=round(0.2 / _FRAME_SECONDS))
-    return _without_short_runs(active, value=True, minimum=round(0.08 / _FRAME_SECONDS))
+    active = _without_short_runs(active, value=False, minimum=round(0.2 / ACTIVITY_SECONDS))
+    return _without_short_runs(active, value=True, minimum=round(0.08 / ACTIVITY_SECONDS))
 
 
 def speech_seconds(samples: np.ndarray, rate_hz: int) -> float:
     """Measure how much of sound ``(S,)`` is speech."""
-    return float(voice_activity(samples, rate_hz).sum()) * _FRAME_SECONDS
+    return float(voice_activity(samples, rate_hz).sum()) * ACTIVITY_SECONDS
 
 
 def speech_bounds(
@@ -344,7 +345,7 @@ def prepare_prompt(waveform: Waveform) -> np.ndarray:
 
 
 def _frame_samples(rate_hz: int) -> int:
-    return round(rate_hz * _FRAME_SECONDS)
+    return round(rate_hz * ACTIVITY_SECONDS)
 
 
 def _frame_levels_db(samples: np.ndarray, rate_hz: int) -> np.ndarray:
