@@ -17,7 +17,13 @@ RATE = 16_000
 
 
 def write_speech_report(
-    folder: Path, name: str, *, pitch_hz: float, trials: int = 5, level: float = 1.0
+    folder: Path,
+    name: str,
+    *,
+    pitch_hz: float,
+    trials: int = 5,
+    level: float = 1.0,
+    papers: tuple[str, ...] = (),
 ) -> Path:
     """Write a report of some trials with their sounds, half a second each."""
     (folder / "audio").mkdir(parents=True)
@@ -31,7 +37,7 @@ def write_speech_report(
             kind="speech",
             name=name,
             version="0",
-            protocol={"name": "bundled", "title": "Bundled"},
+            protocol={"name": "bundled", "title": "Bundled", "papers": papers},
             seed=0,
             created="2026-01-01T00:00:00+00:00",
             rows=tuple(rows),

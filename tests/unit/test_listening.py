@@ -14,6 +14,7 @@ from parlando.cli.evaluate.listen import (
     ListenOptions,
     ListenResultsOptions,
     contestants_of,
+    papers_of,
     run_listen,
     run_listen_results,
 )
@@ -296,6 +297,47 @@ def test_results_are_printed_and_written(pages, tmp_path, capsys):
     assert [row["mean"]["value"] for row in written["rows"]] == [3.5, 3.5]
     lines = (tmp_path / "scores" / "scores.md").read_text().splitlines()
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [
+        ("smos", {"Ground truth": "3.33", "YourTTS": "2.03", "NaturalSpeech 2": "3.28"}),
+        ("cmos", {"Ground truth": "+0.04", "YourTTS": "-0.65", "NaturalSpeech 2": "+0.00"}),
+        ("mushra", {}),
+    ],
+)
+def test_papers_stand_beside_the_scores_of_their_protocol(kind, rows, tmp_path, capsys):
+    papers = ("naturalspeech2-librispeech",)
+    reports = tuple(
+        write_speech_report(tmp_path / name, name, pitch_hz=pitch, papers=papers)
+        for name, pitch in (("one", 110.0), ("two", 150.0))
+    )
+    key = tmp_path / "key.json"
+    run_listen(ListenOptions(reports=reports, out=tmp_path / "page", key=key, kind=kind))
+    result = write_result(tmp_path / "r.json", json.loads(key.read_text()), lambda *_: 3.0, seed=1)
+    out = tmp_path / "scores"
+    run_listen_results(ListenResultsOptions(results=(result,), key=key, out=out))
+    printed, page = capsys.readouterr().out, (out / "scores.md").read_text()
+    for system, value in rows.items():
+        assert re.search(rf"^  {system} +{re.escape(value)}$", printed, re.MULTILINE)
+        assert f"| {system} | {value} |" in page
+    figures = json.loads((out / "scores.json").read_text())["papers"]
+    assert {figure["system"] for figure in figures} == set(rows)
+    assert not any(figure["comparable"] for figure in figures)
+    assert ("not to be compared with ours: other raters" in page) == bool(rows)
+    assert ("against the system that has 0" in page) == (kind == "cmos")
+
+
+def test_reports_of_unlike_protocols_have_no_papers_in_common(tmp_path):
+    tables = {"one": ("naturalspeech2-librispeech",), "two": (), "three": ()}
+    folders = {
+        name: write_speech_report(tmp_path / name, name, pitch_hz=110.0, papers=papers)
+        for name, papers in tables.items()
+    }
+    assert papers_of([folders["one"], folders["one"]]) == tables["one"]
+    assert papers_of([folders["one"], folders["two"]]) == ()
+    assert papers_of([folders["two"], folders["three"]]) == ()
 
 
 def test_few_utterances_are_told_of(pages, tmp_path):

@@ -75,7 +75,7 @@ def run_listen(options: ListenOptions) -> None:
     if key.resolve().is_relative_to(options.out.resolve()):
         raise ConfigError(f"--key {key}: raters would get it with the page; put it elsewhere")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    page.write_key(test, key)
+    page.write_key(test, key, papers_of(options.reports))
     page.write_page(
         test, options.out, language=options.language, title=options.title, post=options.post
     )
@@ -156,6 +156,21 @@ def contestants_of(folders: Sequence[Path], *, human: bool = False) -> "list[Con
         first = contestants[0]
         contestants.append(Contestant(name=HUMAN, outputs=first.references, prompts=first.prompts))
     return contestants
+
+
+def papers_of(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Name the papers' tables that belong to the protocol of reports; none where they have several.
+
+    Args:
+        folders: of the reports.
+
+    Raises:
+        ConfigError: there is no report in one of them.
+    """
+    from parlando.evaluation.records import read_report
+
+    found = {tuple(read_report(folder).protocol.get("papers", ())) for folder in folders}
+    return found.pop() if len(found) == 1 else ()
 
 
 def _sounds(report: "Report", part: "Part") -> dict[str, Path]:

@@ -7,6 +7,7 @@ tags, because a tag would tell which of them are synthetic.
 
 import html
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -66,8 +67,13 @@ def write_page(
     (folder / "index.html").write_text(_document(title, settings), encoding="utf-8")
 
 
-def write_key(test: ListeningTest, path: Path) -> None:
+def write_key(test: ListeningTest, path: Path, papers: Sequence[str] = ()) -> None:
     """Write which blind name is which system, and what the attention checks expect.
+
+    Args:
+        test: what is played.
+        path: of the key.
+        papers: tables that stand beside reports of the same protocol, for the results.
 
     Raises:
         ConfigError: the file is there already and is no key of this very test.
@@ -80,6 +86,7 @@ def write_key(test: ListeningTest, path: Path) -> None:
         "kind": test.kind,
         "seed": test.seed,
         "systems": test.systems,
+        "papers": list(papers),
         "screens": {
             screen.id: {
                 "item": screen.item,

@@ -38,6 +38,8 @@ class Key:
     """Names; the first is what others are compared with."""
     screens: Mapping[str, KeyScreen]
     """By blind name."""
+    papers: tuple[str, ...] = ()
+    """Tables of papers with the protocol of the reports."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,7 @@ def read_key(path: Path) -> Key:
                 )
                 for name, screen in data["screens"].items()
             },
+            papers=tuple(data.get("papers", ())),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: is damaged ({error}); make the test anew") from None

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from parlando.contracts import ConfigError
+from parlando.evaluation.measure import Quantity
+from parlando.evaluation.papers import PaperFigure, beside
 from parlando.reporting.listening.crossed import Mean, crossed_mean, krippendorff_alpha
 from parlando.reporting.listening.design import ANCHOR, CLEAN, REFERENCE, Check, Kind
 from parlando.reporting.listening.results import Answer, Key, Result
@@ -53,6 +55,8 @@ class Scores:
     """Krippendorff's alpha of those counted; None where it is not defined."""
     rows: tuple[Score, ...]
     """Every system by every group of raters."""
+    papers: tuple[PaperFigure, ...] = ()
+    """What papers print for the same protocol and way of rating."""
 
     def to_json(self) -> dict[str, Any]:
         """Give everything in JSON's types."""
@@ -81,7 +85,8 @@ def score(
         seed: of the draws.
 
     Raises:
-        ConfigError: no rater is left, or those left rated nothing.
+        ConfigError: no rater is left, those left rated nothing, or the key names a table of a
+            paper that this version does not have.
     """
     reasons = {
         result.rater: _reason_to_exclude(result, key, allowed_failures) for result in results
@@ -117,7 +122,14 @@ def score(
         incomplete=sum(len(one.answers) < len(key.screens) for one in valid),
         alpha=krippendorff_alpha(_Grid(list(ratings.values())).whole()),
         rows=tuple(rows),
+        papers=_beside(key, len(valid)),
     )
+
+
+def _beside(key: Key, raters: int) -> tuple[PaperFigure, ...]:
+    """Take what papers print; which of their sentences were heard is known of none."""
+    quantity = Quantity(key=key.kind, title=key.kind.upper(), judge=f"{raters} raters")
+    return tuple(beside(key.papers, [quantity], same_data=False))
 
 
 class _Grid:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from parlando.evaluation.papers import PaperFigure
 from parlando.reporting.listening.crossed import Mean
 from parlando.reporting.listening.scoring import Scores
 
@@ -56,6 +57,11 @@ def markdown_of(scores: Scores) -> str:
     lines = [f"# {_TITLES[scores.kind]}, listening test {scores.test}", ""]
     lines += [_line(heading), _line(["---", "---", *["---:"] * (len(heading) - 2)])]
     lines += [*map(_line, rows), "", *(f"- {note}" for note in notes_of(scores))]
+    for title, figures in _papers(scores).items():
+        lines += ["", f"## {title}", "", _line(["system", _TITLES[scores.kind]])]
+        lines += [_line(["---", "---:"])]
+        lines += [_line([each.system, _printed(each)]) for each in figures]
+        lines += ["", *(f"- {note}" for note in _paper_notes(figures))]
     return "\n".join(lines) + "\n"
 
 
@@ -70,7 +76,32 @@ def text_of(scores: Scores) -> str:
             for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
         lines.append("  ".join(padded).rstrip())
-    return "\n".join([*lines, "", *notes_of(scores)])
+    lines += ["", *notes_of(scores)]
+    for title, figures in _papers(scores).items():
+        lines += ["", title]
+        width = max(len(each.system) for each in figures)
+        lines += [f"  {each.system.ljust(width)}  {_printed(each):>5}" for each in figures]
+        lines += _paper_notes(figures)
+    return "\n".join(lines)
+
+
+def _papers(scores: Scores) -> dict[str, list[PaperFigure]]:
+    """Group the papers' figures by their tables."""
+    groups: dict[str, list[PaperFigure]] = {}
+    for figure in scores.papers:
+        groups.setdefault(f"{figure.paper}, {figure.table}", []).append(figure)
+    return groups
+
+
+def _printed(figure: PaperFigure) -> str:
+    return f"{figure.value:{'+' if figure.quantity == 'cmos' else ''}.2f}"
+
+
+def _paper_notes(figures: Sequence[PaperFigure]) -> list[str]:
+    notes = [f"the paper: {figures[0].protocol}"]
+    if figures[0].quantity == "cmos":
+        notes.append("the paper's CMOS is against the system that has 0")
+    return [*notes, f"not to be compared with ours: {figures[0].difference}"]
 
 
 def _line(cells: Sequence[str]) -> str:
