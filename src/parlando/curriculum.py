@@ -55,6 +55,12 @@ class UtteranceData:
     """Where voice prompts come from (systems only)."""
     waveform: bool = False
     """Read waveforms beside the codes (systems whose condition is measured in them)."""
+    grid_frames: int = 1
+    """Pad batches to multiples of so many frames, such as 64 on a GPU."""
+
+    def __post_init__(self) -> None:
+        if self.grid_frames < 1:
+            raise ConfigError(f"grid_frames is {self.grid_frames}; give 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,23 +310,30 @@ def _build_valle2(
     data: Path,
     init: Path | None,
 ) -> nn.Module:
-    from parlando.registry import load_codec
+    from parlando.codecs.codes import code_shape, fits
+    from parlando.codecs.facodec.model import FACodec
+    from parlando.registry import load_any_codec
     from parlando.systems.valle2.model import VALLE2
     from parlando.systems.valle2.objective import VALLE2Objective
     from parlando.text.vocabulary import SYMBOLS
 
-    codebooks = load_codec(objective.codec).quantizer.codebooks
-    if config.levels > len(codebooks) or config.codebook_size != codebooks.shape[1]:
+    codec = load_any_codec(objective.codec)
+    levels, size = code_shape(codec)
+    if not fits(codec, config.levels, config.codebook_size):
         raise ConfigError(
-            f"the codec {objective.codec} has {len(codebooks)} levels of {codebooks.shape[1]} "
-            f"codes, the preset reads {config.levels} of {config.codebook_size}; set levels and "
-            "codebook_size in the recipe's [model]"
+            f"the codec {objective.codec} has {levels} levels of {size} codes, the preset reads "
+            f"{config.levels} of {config.codebook_size}; set levels and codebook_size in the "
+            "recipe's [model]"
         )
     model = VALLE2(config, len(SYMBOLS))
     if init is not None:
         load_weights(init, model)
     elif objective.loss.codebook_start:
-        model.start_from_codebooks(codebooks)
+        if isinstance(codec, FACodec):
+            vectors = torch.stack([codec.codebook_vectors(level) for level in range(levels)])
+        else:
+            vectors = codec.quantizer.codebooks
+        model.start_from_codebooks(vectors)
     return VALLE2Objective(model, objective.loss)
 
 
@@ -401,6 +414,7 @@ def _feed_utterances(
             longest_frames=data.longest_frames,
             prompts=data.prompts if prompted else None,
             validation_batches=4,
+            grid=data.grid_frames,
         )
 
     return feed
@@ -489,6 +503,7 @@ _KINDS: dict[str, _Kind] = {
             "paper": naturalspeech3_config.paper,
             "paper_1b": naturalspeech3_config.paper_1b,
             "small": naturalspeech3_config.small,
+            "soundstorm": naturalspeech3_config.soundstorm,
             "tiny": naturalspeech3_config.tiny,
         },
         objective=FactorizedObjectiveConfig,

@@ -151,15 +151,27 @@ class BatchPlan:
         return self._plans[epoch]
 
 
-def pad(tensors: Sequence[Tensor], length: int | None = None) -> Tensor:
-    """Stack tensors that differ in their last dimension, with zeros at the end."""
-    length = max(tensor.shape[-1] for tensor in tensors) if length is None else length
+def pad(tensors: Sequence[Tensor], length: int | None = None, grid: int = 1) -> Tensor:
+    """Stack tensors that differ in their last dimension, with zeros at the end.
+
+    Args:
+        tensors: ``(..., N)`` each.
+        length: size of the last dimension; none: that of the longest, rounded up to ``grid``.
+        grid: see ``length``.
+    """
+    if length is None:
+        length = on_grid(max(tensor.shape[-1] for tensor in tensors), grid)
     result = tensors[0].new_zeros((len(tensors), *tensors[0].shape[:-1], length))
     for index, tensor in enumerate(tensors):
         result[index, ..., : tensor.shape[-1]] = tensor
     return result
 
 
-def mask_of(lengths: Sequence[int]) -> Tensor:
-    """Build the mask ``(B, max)`` that is True where a position is real."""
-    return torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+def mask_of(lengths: Sequence[int], grid: int = 1) -> Tensor:
+    """Build the mask ``(B, max)``, rounded up to ``grid``, that is True where a position is real."""
+    return torch.arange(on_grid(max(lengths), grid))[None] < torch.tensor(lengths)[:, None]
+
+
+def on_grid(length: int, grid: int) -> int:
+    """Round a length up to a multiple."""
+    return -(-length // grid) * grid

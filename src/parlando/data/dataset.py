@@ -19,6 +19,7 @@ from parlando.data.batching import (
     bucket,
     epoch_order,
     mask_of,
+    on_grid,
     pad,
     source_weights_of,
 )
@@ -177,6 +178,8 @@ class Utterances:
         prompts: where given, add a prompt for each utterance; needs ``codes`` and ``f0``. A
             speaker's only utterance is left out if it is too short to give a part of itself.
         validation_batches: how many batches of the split ``valid`` to measure on.
+        grid: what batches are padded to multiples of, in frames and, halved, in symbols. A GPU
+            chooses its convolutions anew for every shape, which takes longer than the step.
     """
 
     def __init__(
@@ -193,6 +196,7 @@ class Utterances:
         longest_frames: int | None = None,
         prompts: PromptOptions | None = None,
         validation_batches: int = 8,
+        grid: int = 1,
     ) -> None:
         if not set(parts) & {"waveform", "codes", "f0", "voiced"}:
             raise ConfigError(f"parts {tuple(parts)} hold nothing in frames; add f0 or codes")
@@ -201,7 +205,7 @@ class Utterances:
         if prompts is not None and prompts.symbols and not {"symbols", "durations"} <= set(parts):
             raise ConfigError("prompts with symbols need 'symbols' and 'durations' among the parts")
         self.corpus = corpus
-        self._parts, self._seed = tuple(parts), seed
+        self._parts, self._seed, self._grid = tuple(parts), seed, grid
         self._prompts = None if prompts is None else Prompts(corpus, prompts)
         self._range = (shortest_frames, longest_frames or batch_frames)
         self.speakers = _speakers(corpus)
@@ -211,7 +215,7 @@ class Utterances:
         rows = [corpus.rows[index] for index in self._indices]
         weights = source_weights_of(rows, source_weights or {}, voice_weight)
         shards = np.array([row["shard"] for row in rows])
-        lengths = np.array([row["n_frames"] for row in rows])
+        lengths = np.array([on_grid(row["n_frames"], grid) for row in rows])
         self._plan = BatchPlan(weights, shards, lengths, batch_frames, seed)
         self._validation = self._fixed_batches(batch_frames, validation_batches)
 
@@ -267,21 +271,32 @@ class Utterances:
             ]
             items = [item for item, _ in pairs]
             codes = [prompt["codes"] for _, prompt in pairs]
-            batch["prompt_codes"] = pad(codes)
-            batch["prompt_mask"] = mask_of([prompt.shape[-1] for prompt in codes])
+            batch["prompt_codes"] = pad(codes, grid=self._grid)
+            batch["prompt_mask"] = mask_of([prompt.shape[-1] for prompt in codes], self._grid)
             batch["prompt_log_f0"] = torch.stack([prompt["log_f0"] for _, prompt in pairs])
             if "symbols" in pairs[0][1]:
                 symbols = [prompt["symbols"] for _, prompt in pairs]
-                batch["prompt_symbols"] = pad(symbols)
-                batch["prompt_symbol_mask"] = mask_of([len(each) for each in symbols])
-                batch["prompt_durations"] = pad([prompt["durations"] for _, prompt in pairs])
-        batch |= {name: pad([item[name] for item in items]) for name in self._parts}
-        batch["frame_mask"] = mask_of([self._frames(item) for item in items])
+                grid = self._grid_of("symbols")
+                batch["prompt_symbols"] = pad(symbols, grid=grid)
+                batch["prompt_symbol_mask"] = mask_of([len(each) for each in symbols], grid)
+                durations = [prompt["durations"] for _, prompt in pairs]
+                batch["prompt_durations"] = pad(durations, grid=grid)
+        batch |= {
+            name: pad([item[name] for item in items], grid=self._grid_of(name))
+            for name in self._parts
+        }
+        batch["frame_mask"] = mask_of([self._frames(item) for item in items], self._grid)
         if "symbols" in self._parts:
-            batch["symbol_mask"] = mask_of([len(item["symbols"]) for item in items])
+            lengths = [len(item["symbols"]) for item in items]
+            batch["symbol_mask"] = mask_of(lengths, self._grid_of("symbols"))
         batch["speaker"] = torch.tensor([self._numbers[row["speaker"]] for row in rows])
         batch["id"] = [row["id"] for row in rows]
         return batch
+
+    def _grid_of(self, part: str) -> int:
+        if part in ("symbols", "durations"):
+            return max(1, self._grid // 2)
+        return self._grid * (self.corpus.hop_samples if part == "waveform" else 1)
 
     def _frames(self, item: Mapping[str, Tensor]) -> int:
         for name in ("codes", "f0", "voiced"):

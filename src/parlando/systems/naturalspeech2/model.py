@@ -195,7 +195,9 @@ class NaturalSpeech2(nn.Module):
         """Predict ``log(1 + frames)`` of each symbol: ``(B, N)``."""
         return self.duration_predictor(hidden, mask, prompt)[..., 0].float()
 
-    def expand(self, hidden: Tensor, durations: Tensor) -> tuple[Tensor, Tensor]:
+    def expand(
+        self, hidden: Tensor, durations: Tensor, frames: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Repeat each symbol's state for its frames, and mark the place within the symbol.
 
         Choice: the place (frames since its start, frames to its end, length) is added as three
@@ -204,13 +206,14 @@ class NaturalSpeech2(nn.Module):
         Args:
             hidden: ``(B, N, D)``.
             durations: ``(B, N)`` int64 frames, zero for padding.
+            frames: T; none: the longest total.
 
         Returns:
-            ``(B, T, D)`` and the frame mask ``(B, T)``, T the longest total.
+            ``(B, T, D)`` and the frame mask ``(B, T)``.
         """
         ends = durations.cumsum(1)
         totals = ends[:, -1]
-        frame = torch.arange(int(totals.max()), device=hidden.device)
+        frame = torch.arange(int(totals.max()) if frames is None else frames, device=hidden.device)
         index = torch.searchsorted(ends, frame.expand(len(ends), -1).contiguous(), right=True)
         mask = frame[None] < totals[:, None]
         index = index.clamp(max=durations.shape[1] - 1)

@@ -167,7 +167,7 @@ class NaturalSpeech2Objective(nn.Module):
         )
         hidden = model.encode_symbols(batch["symbols"], batch["symbol_mask"])
         losses = {"duration": self._duration_loss(batch, hidden, prompt)}
-        expanded, _ = model.expand(hidden, batch["durations"])
+        expanded, _ = model.expand(hidden, batch["durations"], mask.shape[1])
         log_f0 = batch["f0"].clamp_min(40.0).log()
         losses |= self._pitch_losses(batch, expanded, prompt, log_f0)
         condition = model.condition(expanded, log_f0, batch["voiced"], self._phase(batch))
