@@ -168,7 +168,7 @@ def pad(tensors: Sequence[Tensor], length: int | None = None, grid: int = 1) -> 
 
 
 def mask_of(lengths: Sequence[int], grid: int = 1) -> Tensor:
-    """Build the mask ``(B, max)``, rounded up to ``grid``, that is True where a position is real."""
+    """Build the mask ``(B, max)``, True where a position is real; max is rounded up to ``grid``."""
     return torch.arange(on_grid(max(lengths), grid))[None] < torch.tensor(lengths)[:, None]
 
 
