@@ -135,7 +135,7 @@ def test_batching_changes_nothing():
     }
     own_frames, own_phones = predicted(model, join(alone, 4, 15))
     torch.testing.assert_close(frames[1, :20], own_frames[0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(phones[1, :5], own_phones[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(phones[1, :5], own_phones[0, :5], rtol=1e-4, atol=1e-5)
 
 
 def test_only_what_is_visible_is_seen():

@@ -188,19 +188,22 @@ def sinusoids(count: int, width: int, scale: float = 1.0) -> Tensor:
     return scale * table
 
 
-def pack(x: Tensor, mask: Tensor, *, left: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+def pack(
+    x: Tensor, mask: Tensor, *, left: bool = False, grid: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
     """Move the real positions of each item together, in order.
 
     Args:
         x: ``(B, T, D)``.
         mask: ``(B, T)`` bool, True = real.
         left: pad at the front instead of at the end.
+        grid: round M up to a multiple of it, T at the most.
 
     Returns:
         ``(B, M, D)`` with M the longest item, its mask ``(B, M)``, and ``(B, T)`` int64: where
         each real position went.
     """
-    longest = int(mask.sum(1).max())
+    longest = min(mask.shape[1], -(-int(mask.sum(1).max()) // grid) * grid)
     order = (mask if left else ~mask).to(torch.uint8).argsort(dim=1, stable=True)
     where = torch.empty_like(order)
     where.scatter_(1, order, torch.arange(mask.shape[1], device=mask.device).expand_as(order))

@@ -6,9 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from parlando.contracts import ConfigError
 from parlando.nn.decoder import pack
+
+_GRID = 32
+"""Sequences are padded to multiples: a GPU chooses its convolutions anew for every shape."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def join(batch: Mapping[str, Any], levels: int, longest_frames: int) -> Joined:
     frames, frame_mask, _ = pack(
         torch.cat([codes.transpose(1, 2), is_prompt[..., None].long()], dim=-1),
         torch.cat([batch["prompt_mask"], batch["frame_mask"]], dim=1),
+        grid=_GRID,
     )
     texts = [
         torch.cat([batch[f"prompt_{name}"], batch[name]], dim=1)
@@ -78,7 +83,10 @@ def join(batch: Mapping[str, Any], levels: int, longest_frames: int) -> Joined:
         torch.stack(texts, dim=-1),
         torch.cat([batch["prompt_symbol_mask"], batch["symbol_mask"]], dim=1),
     )
-    source, durations, symbol_mask = split_long(phones[..., 1], symbol_mask, longest_frames)
+    source, durations, symbol_mask = (
+        functional.pad(each, (0, -each.shape[1] % _GRID))
+        for each in split_long(phones[..., 1], symbol_mask, longest_frames)
+    )
     return Joined(
         symbols=phones[..., 0].gather(1, source),
         symbol_mask=symbol_mask,
