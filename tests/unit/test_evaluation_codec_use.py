@@ -37,6 +37,16 @@ def test_bit_rate_is_levels_times_bits_times_frames() -> None:
     assert at_24_khz.values["bit_rate"] == (pytest.approx(8 * 3 * 0.075), pytest.approx(1.0))
 
 
+def test_levels_with_names_are_pooled_by_them() -> None:
+    whole = row([[0, 1], [2, 2], [4, 5]], level_names=["tune 1", "word 1", "rest 1"])
+    part = row([[2, 3], [6, 7]], level_names=["tune 1", "word 1"])
+    figures = CodecUse().conclude([whole, part])
+    used = {f.condition.get("level"): f for f in figures if f.quantity.key == "codebook_used"}
+    assert list(used) == [None, "tune 1", "word 1", "rest 1"]
+    assert [used[name].value for name in ("tune 1", "word 1", "rest 1")] == [4 / 8, 3 / 8, 2 / 8]
+    assert [used[name].count for name in ("tune 1", "rest 1")] == [2, 1]
+
+
 def test_codebooks_are_pooled_over_rows() -> None:
     generator = np.random.default_rng(0)
     stacks = [generator.integers(0, (2, 5), size=(31, 2)).T for _ in range(4)]

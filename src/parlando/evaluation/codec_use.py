@@ -62,6 +62,7 @@ class CodecUse:
             "codebook_size": size,
             # JSON has no integer keys: entries and counts are two lists.
             "levels": [_histogram(level) for level in codes],
+            "names": list(sample.details.get("level_names", _numbers(levels))),
         }
         return Judgement(values={_BIT_RATE.key: (kilobits, seconds)}, notes=notes)
 
@@ -82,13 +83,14 @@ class CodecUse:
         size = sizes.pop()
         figures = []
         found: list[tuple[float, float]] = []
-        for level in range(max(len(note["levels"]) for note in notes)):
-            having = [note["levels"][level] for note in notes if level < len(note["levels"])]
+        named = [_by_name(note) for note in notes]
+        for name in dict.fromkeys(name for levels in named for name in levels):
+            having = [levels[name] for levels in named if name in levels]
             pooled: Counter[int] = Counter()
             for entries, counts in having:
                 pooled.update(dict(zip(entries, counts, strict=True)))
             found.append((perplexity(np.array(list(pooled.values()))), len(pooled) / size))
-            figures += _figures(found[-1], len(having), {"level": str(level + 1)})
+            figures += _figures(found[-1], len(having), {"level": name})
         means = tuple(float(np.mean(values)) for values in zip(*found, strict=True))
         return _figures((means[0], means[1]), len(notes), {}) + figures
 
@@ -114,6 +116,16 @@ def _stack(details: Mapping[str, Any]) -> tuple[np.ndarray, int]:
             f"0 to {size - 1}"
         )
     return codes, size
+
+
+def _numbers(levels: int) -> list[str]:
+    return [str(number) for number in range(1, levels + 1)]
+
+
+def _by_name(note: Mapping[str, Any]) -> dict[str, Any]:
+    # Rows that an earlier version kept have no names.
+    names = note.get("names", _numbers(len(note["levels"])))
+    return dict(zip(names, note["levels"], strict=True))
 
 
 def _histogram(level: np.ndarray) -> list[list[int]]:

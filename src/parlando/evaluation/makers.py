@@ -106,7 +106,10 @@ class SpeechMaker:
 
 
 class CodecMaker:
-    """Lets a codec code the trial's reference, with ``options["levels"]`` of its levels.
+    """Lets a codec code the trial's reference.
+
+    It uses the first ``options["levels"]`` of its levels, or, if it is factorized, all attributes
+    but ``options["without"]``.
 
     Args:
         load: a picklable function that returns a codec of 16 kHz.
@@ -127,8 +130,21 @@ class CodecMaker:
         return self._fingerprint
 
     def make(self, trial: Trial, prompt: np.ndarray | None, reference: np.ndarray | None) -> Made:
-        """Code and decode; ``details`` hold the codes."""
+        """Code and decode; ``details`` hold the codes.
+
+        Raises:
+            ConfigError: the codec has no such levels or attributes, or there is no recording.
+            AudioError: the codec works at another rate.
+        """
         import torch
+
+        from parlando.codecs.codes import (
+            code_shape,
+            decode_codes,
+            kept_levels,
+            level_names,
+            timbre_of,
+        )
 
         if reference is None:
             raise ConfigError(f"trial {trial.id} has no recording to code")
@@ -136,26 +152,69 @@ class CodecMaker:
             self._codec = self._load()
         codec = self._codec
         check_codec_rate(codec, self.name)
+        levels, without = trial.options.get("levels"), trial.options.get("without", ())
+        kept = kept_levels(codec, levels, without)
+        names = level_names(codec)
         started = time.perf_counter()
         padded = np.pad(reference, (0, -len(reference) % codec.hop_samples))
         with torch.inference_mode():
-            codes = codec.encode(torch.from_numpy(padded)[None])
-            levels = trial.options.get("levels", codes.shape[1])
-            if not 1 <= levels <= codes.shape[1]:
-                raise ConfigError(f"{levels} levels; {self.name} has 1 to {codes.shape[1]}")
-            codes = codes[:, :levels]
-            decoded = codec.decode(codec.embed(codes))[0].cpu().numpy()
+            wave = torch.from_numpy(padded)[None].to(next(codec.parameters()).device)
+            codes = codec.encode(wave)[:, :levels]
+            decoded = decode_codes(codec, codes, timbre_of(codec, wave), without=without)
         return Made(
             # As long as what went in, so that measures compare sample with sample.
-            samples=decoded[: len(reference)],
+            samples=decoded[0, : len(reference)].cpu().numpy(),
             rate_hz=codec.rate_hz,
             details={
                 "rate_hz": codec.rate_hz,
                 "hop_samples": codec.hop_samples,
                 "wall_seconds": time.perf_counter() - started,
-                "codes": codes[0].cpu().tolist(),
-                "codebook_size": int(codec.quantizer.codebooks.shape[1]),
+                "codes": codes[0, kept].cpu().tolist(),
+                "codebook_size": code_shape(codec)[1],
+                "level_names": [names[level] for level in kept],
             },
+        )
+
+
+class ConversionMaker:
+    """Lets a converter say the trial's reference in the voice of its prompt.
+
+    Args:
+        load: a picklable function that returns an object with ``convert(source, voice)``, both
+            ``(samples, rate_hz)``, such as ``parlando.converting.VoiceConverter``.
+        name: of the converter.
+        fingerprint: of its weights and options.
+    """
+
+    synthetic = True
+
+    def __init__(self, load: Callable[[], Any], *, name: str, fingerprint: str = "") -> None:
+        self.name = name
+        self._fingerprint = f"{name} {fingerprint}"
+        self._load = load
+        self._converter: Any = None
+
+    def fingerprint(self, trial: Trial) -> str:
+        """Name the converter, its weights and its options."""
+        return self._fingerprint
+
+    def make(self, trial: Trial, prompt: np.ndarray | None, reference: np.ndarray | None) -> Made:
+        """Convert; ``details`` tell the time that it took.
+
+        Raises:
+            ConfigError: the trial has no recording to convert, or no voice.
+            AudioError: the recording holds no speech.
+            PromptError: the prompt is not usable.
+        """
+        if reference is None or prompt is None:
+            raise ConfigError(f"trial {trial.id} needs a recording to convert and a voice")
+        if self._converter is None:
+            self._converter = self._load()
+        made = self._converter.convert((reference, RATE_HZ), (prompt, RATE_HZ))
+        return Made(
+            samples=made.samples,
+            rate_hz=made.rate_hz,
+            details={"rate_hz": made.rate_hz, "wall_seconds": made.compute_seconds},
         )
 
 

@@ -91,7 +91,7 @@ class Sample:
     details: Mapping[str, Any] = field(default_factory=dict)
     """What the system told, in JSON's types: ``symbols``, ``durations_frames``, ``hop_samples``,
     ``rate_hz``, ``wall_seconds``, ``notes`` (see ``Speech.notes``); of a codec ``codes`` (Q lists),
-    ``codebook_size``."""
+    ``codebook_size``, ``level_names``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ MEASURES = (
     "singing",
     "distance",
     "codec",
+    "conversion",
     "emotion",
     "naturalness",
     "generation",
@@ -34,7 +35,9 @@ MEASURES = (
 )
 """Names of all measures."""
 
-_OWN_LABELS = ("levels", "noise_db", "prompt_seconds", "steps", "system", "text", "variant")
+_OWN_LABELS = (
+    "attributes", "levels", "noise_db", "prompt_seconds", "steps", "system", "text", "variant",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from parlando.evaluation.measure import Figure, Quantity, Row
 from parlando.evaluation.records import Report
 from parlando.reporting import pictures
 
-VARIED = ("levels", "noise_db", "prompt_seconds", "steps", "system", "variant")
+VARIED = ("attributes", "levels", "noise_db", "prompt_seconds", "steps", "system", "variant")
 """Labels whose values are varied on purpose, besides the conditions that a protocol names: an
 average over them means nothing."""
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}

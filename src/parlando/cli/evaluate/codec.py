@@ -24,6 +24,10 @@ from parlando.evaluation.worker import Task
 
 MEASURES = ("distance", "codec", "voice")
 """What is measured by default."""
+FACTORIZED_MEASURES = (*MEASURES, "phones")
+"""The same of a factorized codec: without detail, words should stay."""
+WITHOUT = ((), ("detail",))
+"""What is left out of the codes of a factorized codec, each a condition."""
 PROTOCOL = {
     "name": "codec",
     "title": "Resynthesis",
@@ -39,7 +43,8 @@ class CodecOptions(CommonOptions):
     reference: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder of recordings; NAME.txt beside NAME.wav is its text, where words are measured."""
     codec: str | None = None
-    """Name of a released codec, or the folder of a trained one."""
+    """Name of a released codec, or the folder of a trained one. One that is factorized is measured
+    with all attributes and without detail."""
     wavs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """What any codec made of the recordings: files of the same names."""
     levels: tuple[int, ...] = ()
@@ -66,6 +71,7 @@ def run_codec(options: CodecOptions) -> int:
         ParlandoError: a folder, the codec or a judge is not usable.
     """
     trials = chosen(reference_trials(options.reference), options.limit, options.seed)
+    measures: tuple[str, ...] = MEASURES
     remarks = check_rates([trial.reference.path for trial in trials if trial.reference])
     if options.wavs is not None:
         outputs = {trial_id(name): path for name, path in sound_files(options.wavs).items()}
@@ -74,11 +80,18 @@ def run_codec(options: CodecOptions) -> int:
         maker: Maker = FilesMaker(outputs, name=options.wavs.name)
     else:
         maker = codec_maker(str(options.codec), options.device)
+        if is_factorized(str(options.codec)):
+            if options.levels:
+                raise ConfigError(
+                    f"--levels is for codecs whose levels refine each other; {maker.name} is "
+                    "factorized, and measured with all attributes and without detail"
+                )
+            trials, measures = with_attributes(trials), FACTORIZED_MEASURES
         trials = with_levels(trials, dict.fromkeys(options.levels))
     return run_report(
         [Task(trial=trial, maker="codec") for trial in trials],
         {"codec": maker},
-        options.measures or MEASURES,
+        options.measures or measures,
         judges_of(options),
         options,
         kind="codec",
@@ -91,11 +104,34 @@ def run_codec(options: CodecOptions) -> int:
 
 def codec_maker(place: str, device: str) -> CodecMaker:
     """Return what lets a released or trained codec code recordings."""
-    from parlando.registry import load_codec, release_folder
+    from parlando.registry import load_any_codec, release_folder
 
-    folder = release_folder(place, "codec")
-    load = partial(load_codec, place, device)
+    folder = release_folder(place, "codec", "facodec")
+    load = partial(load_any_codec, place, device)
     return CodecMaker(load, name=Path(place).name, fingerprint=digest_folder(folder))
+
+
+def is_factorized(place: str) -> bool:
+    """Tell whether a released or trained codec is a factorized one."""
+    from parlando.registry import release_folder
+    from parlando.training.checkpoint import read_card
+
+    return read_card(release_folder(place, "codec", "facodec")).kind == "facodec"
+
+
+def with_attributes(trials: Sequence[Trial]) -> list[Trial]:
+    """Repeat every trial with all attributes of a factorized codec, and without some."""
+    conditions = {f"without {' and '.join(w)}" if w else "all": w for w in WITHOUT}
+    return [
+        replace(
+            trial,
+            id=f"{trial.id}@{label.replace(' ', '-')}",
+            labels={"attributes": label},
+            options={"without": list(without)},
+        )
+        for label, without in conditions.items()
+        for trial in trials
+    ]
 
 
 def with_levels(trials: Sequence[Trial], levels: Sequence[int] | dict[int, None]) -> list[Trial]:

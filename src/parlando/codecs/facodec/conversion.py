@@ -6,7 +6,6 @@ the source are decoded with the timbre of the prompt.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from parlando.codecs.facodec.model import ATTRIBUTES, FACodec
@@ -37,7 +36,7 @@ class FACodecConverter:
         self.name = name
         self.rate_hz = codec.rate_hz
         self.hop_samples = codec.hop_samples
-        self.attributes = tuple(name for name in ATTRIBUTES if name not in without)
+        self.without = tuple(without)
 
     def encode_voice(self, waveform: Tensor) -> Tensor:
         """Extract the timbre ``(1, W)`` of a prompt ``(S,)``, cut to whole frames."""
@@ -47,11 +46,7 @@ class FACodecConverter:
     def convert(self, waveform: Tensor, voice: Tensor) -> Tensor:
         """Decode the codes of ``(S,)``, S a multiple of the hop, with another timbre: ``(S,)``."""
         codes = self.codec.encode(self._placed(waveform))
-        parts = [
-            self.codec.embed_attribute(codes[:, self.codec.levels_of[name]], name)
-            for name in self.attributes
-        ]
-        return self.codec.decode(torch.stack(parts).sum(0), voice)[0].cpu()
+        return self.codec.decode(self.codec.embed(codes, without=self.without), voice)[0].cpu()
 
     def _placed(self, waveform: Tensor) -> Tensor:
         return waveform[None].to(next(self.codec.parameters()).device)

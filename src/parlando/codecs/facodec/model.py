@@ -244,9 +244,20 @@ class FACodec(nn.Module):
         """
         return self.timbre_of(self.features(waveform), mask)
 
-    def embed(self, codes: Tensor) -> Tensor:
-        """Sum the entries of all attributes, without timbre: ``(B, Q, T)`` to ``(B, T, D)``."""
-        parts = [self.embed_attribute(codes[:, self.levels_of[name]], name) for name in ATTRIBUTES]
+    def embed(self, codes: Tensor, *, without: Sequence[str] = ()) -> Tensor:
+        """Sum the entries of the attributes, not of the timbre: ``(B, Q, T)`` to ``(B, T, D)``.
+
+        Args:
+            codes: of all attributes.
+            without: attributes to leave out.
+
+        Raises:
+            ConfigError: there is no such attribute, or none is left.
+        """
+        kept = [name for name in ATTRIBUTES if name not in without]
+        if not kept or set(without) - set(ATTRIBUTES):
+            raise ConfigError(f"without is {tuple(without)}; name one or two of {ATTRIBUTES}")
+        parts = [self.embed_attribute(codes[:, self.levels_of[name]], name) for name in kept]
         return torch.stack(parts).sum(0)
 
     def embed_attribute(self, codes: Tensor, attribute: str) -> Tensor:
@@ -270,12 +281,8 @@ class FACodec(nn.Module):
         Raises:
             ConfigError: there is no such attribute, or none is left.
         """
-        kept = [name for name in ATTRIBUTES if name not in without]
-        if not kept or set(without) - set(ATTRIBUTES):
-            raise ConfigError(f"without is {tuple(without)}; name one or two of {ATTRIBUTES}")
-        codes = self.encode(waveform)
-        parts = [self.embed_attribute(codes[:, self.levels_of[name]], name) for name in kept]
-        return self.decode(torch.stack(parts).sum(0), self.timbre(waveform))
+        latent = self.embed(self.encode(waveform), without=without)
+        return self.decode(latent, self.timbre(waveform))
 
     def codebook_vectors(self, level: int) -> Tensor:
         """Return the entries of a level, 0 to Q - 1, as :meth:`embed` sums them: ``(K, D)``."""
