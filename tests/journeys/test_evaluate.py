@@ -12,6 +12,8 @@ from speechlike import padded, speechlike
 
 from parlando.audio.waveform import load, save
 from parlando.cli.main import main
+from parlando.codecs.facodec import config as facodec
+from parlando.codecs.facodec.model import build_facodec
 from parlando.codecs.rvq import config as rvq
 from parlando.codecs.rvq.model import build_rvq
 from parlando.evaluation import protocol
@@ -34,11 +36,12 @@ def evaluate(*words):
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
-    """Write four recordings that pass for speech."""
+    """Write four recordings that pass for speech, each with a text."""
     folder = tmp_path_factory.mktemp("recordings")
     for number in range(4):
         speech = speechlike(1.5 + number / 5, pitch_hz=100.0 + 20.0 * number)
         save(folder / f"r{number}.wav", padded(speech, 0.3, 0.3), 16_000)
+        (folder / f"r{number}.txt").write_text("Seven ships sail away.")
     return folder
 
 
@@ -87,6 +90,100 @@ def test_a_codec_is_measured_by_levels_and_compared(recordings, tmp_path, capsys
     assert evaluate("compare", tmp_path / "few", tmp_path / "all", "-o", tmp_path / "beside") == 0
     assert "are not in every report" in capsys.readouterr().out.replace("\n", " ")
     assert (tmp_path / "beside" / "comparison.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def factorized(tmp_path_factory):
+    """A factorized codec that has learnt nothing, but tells timbres apart."""
+    torch.manual_seed(0)
+    codec = build_facodec(facodec.tiny())
+    torch.nn.init.normal_(codec.conditioning.projection.weight)
+    card = Card(kind="facodec", config=to_mapping(facodec.tiny()))
+    folder = tmp_path_factory.mktemp("factorized") / "tiny-facodec"
+    save_release(folder, codec, card, bits=32)
+    return folder
+
+
+def test_a_factorized_codec_is_measured_with_and_without_detail(recordings, factorized, tmp_path):
+    words = ("--codec", factorized, "--reference", recordings, "-o", tmp_path / "report")
+    assert evaluate("codec", *words, "--measures", "distance", "codec", "phones", "--limit", 2) == 0
+    report = read_report(tmp_path / "report")
+    assert list(headline(report).columns[1:3]) == ["all", "without detail"]
+    config = facodec.tiny()
+    whole = config.prosody_levels + config.content_levels + config.detail_levels
+    rates = [
+        report.figure("bit_rate", {"attributes": kept}).value for kept in ("all", "without detail")
+    ]
+    assert rates[1] / rates[0] == pytest.approx(1.0 - config.detail_levels / whole)
+    assert report.figure("per", {"attributes": "without detail"}).count == 2
+    assert report.figure("codebook_used", {"level": "prosody 1"}).count == 4
+    assert report.figure("codebook_used", {"level": "detail 1"}).count == 2
+    distances = [
+        report.figure("mr_stft", {"attributes": kept}).value for kept in ("all", "without detail")
+    ]
+    assert distances[0] != distances[1]
+
+
+@pytest.fixture(scope="module")
+def speakers(tmp_path_factory):
+    """A corpus of two high and two low voices, of three sentences each."""
+    folder = tmp_path_factory.mktemp("speakers")
+    lines = []
+    for name, pitch_hz in (("a", 210.0), ("b", 230.0), ("c", 95.0), ("d", 110.0)):
+        for number in range(3):
+            speech = speechlike(2.3 + number / 10, pitch_hz=pitch_hz)
+            save(folder / f"{name}{number}.wav", padded(speech, 0.3, 0.3), 16_000)
+            lines.append(
+                {
+                    "id": f"{name}/{number}",
+                    "audio": f"{name}{number}.wav",
+                    "speaker": name,
+                    "split": "test",
+                    "sex": "female" if pitch_hz > 160.0 else "male",
+                    "text": f"Seven ships sail away, number {number}.",
+                }
+            )
+    data = folder / "corpus.jsonl"
+    data.write_text("\n".join(json.dumps(line) for line in lines))
+    return data
+
+
+def test_conversions_are_judged_and_so_are_files(speakers, factorized, tmp_path, capsys):
+    words = ("--data", "jsonl", speakers, "--pairs", 4, "--pictures", 0, "--processes", 1)
+    made = tmp_path / "report"
+    assert evaluate("convert", "--system", factorized, *words, "-o", made) == 0
+    report = read_report(made)
+    assert (report.kind, report.name) == ("conversion", "tiny-facodec")
+    listed = json.loads((made / "trials.json").read_text())["trials"]
+    assert [trial["id"] for trial in listed] == [row.trial.id for row in report.rows]
+    assert {
+        report.figure("nearer_target", {"pair": p}).count for p in ("one sex", "two sexes")
+    } == {2}
+    nearer = report.figure("nearer_target")
+    assert (nearer.human, nearer.control) == (
+        report.figure("nearer_target_human").value,
+        report.figure("nearer_target_resynthesis").value,
+    )
+    assert report.figure("per_resynthesis").count == 4
+    for row in report.rows:
+        sound, source = (
+            load(audio_path(made, row.trial.id, part)).samples for part in ("output", "reference")
+        )
+        assert len(sound) == len(source)
+    # The recordings that were to be converted, given as if they were conversions.
+    spoken = tmp_path / "spoken"
+    spoken.mkdir()
+    for row in report.rows:
+        shutil.copy(audio_path(made, row.trial.id, "reference"), spoken / f"{row.trial.id}.wav")
+    assert evaluate("convert", "--wavs", spoken, *words, "-o", tmp_path / "files") == 0
+    files = read_report(tmp_path / "files")
+    assert files.figure("nearer_target").value == 0.0
+    assert files.figure("sim_source").value == pytest.approx(1.0, abs=1e-3)
+    assert files.figure("per").value == files.figure("per").human
+    assert files.figure("per_resynthesis") is None
+    capsys.readouterr()
+    assert evaluate("convert", *words, "-o", tmp_path / "none") == 2
+    assert "give --system NAME or --wavs DIR" in capsys.readouterr().err
 
 
 def test_human_recordings_score_what_the_recogniser_makes_of_them(plan, tmp_path):
@@ -237,6 +334,7 @@ def test_one_failure_makes_the_exit_status_one_and_the_report_is_there(recording
         (("codec", "--wavs", "{t}/low", "--reference", "{t}/low"), "low.wav: has 8000 Hz"),
         (("codec", "--wavs", "{t}/low", "--reference", "{r}"), "no file is named like one of"),
         (("codec", "--wavs", "{r}", "--reference", "{r}", "--levels", "1"), "--levels needs"),
+        (("codec", "--codec", "{f}", "--reference", "{r}", "--levels", "1"), "is factorized"),
         (("codec", "--wavs", "{r}", "--reference", "{r}", "--limit", "0"), "--limit is 0"),
         (("codec", "--wavs", "{r}", "--reference", "{r}", "--measures", "emotion"), "RAVDESS"),
         (("speech",), "give --system NAME or --wavs DIR"),
@@ -264,14 +362,14 @@ def test_one_failure_makes_the_exit_status_one_and_the_report_is_there(recording
         ),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(words, message, recordings, tmp_path, capsys):
+def test_what_a_user_can_mend_is_one_line(words, message, recordings, factorized, tmp_path, capsys):
     (tmp_path / "low").mkdir()
     save(tmp_path / "low" / "low.wav", speechlike(1.0, 8000), 8000)
     mute = {"id": "m", "audio": str(recordings / "r0.wav"), "speaker": "s", "split": "test"}
     (tmp_path / "mute.jsonl").write_text(json.dumps(mute))
     if "{t}" in words:
         shutil.rmtree(tmp_path / "low")
-    given = [word.format(r=recordings, t=tmp_path) for word in words]
+    given = [word.format(r=recordings, t=tmp_path, f=factorized) for word in words]
     assert evaluate(*given, "-o", tmp_path / "report") == 2
     told = capsys.readouterr().err
     assert message in told

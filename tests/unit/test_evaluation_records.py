@@ -73,7 +73,7 @@ def test_sounds_lie_beside_the_report():
     [
         ({"schema_version": 99}, "written with schema 99, this version reads 1"),
         ({"figurs": []}, r"has no 'figurs'; did you mean 'figures'\?"),
-        ({"kind": "song"}, "expected one of 'speech', 'codec', got 'song'"),
+        ({"kind": "song"}, "expected one of 'speech', 'codec', 'conversion', got 'song'"),
         ({"rows": [{"trial": {}}]}, r"rows\[0\].trial lacks id"),
     ],
 )

@@ -334,14 +334,14 @@ class Phones:
         if trial.text is None:
             return Judgement()
         phones = reference_phones(trial.text)
-        heard = self._recognize(sample.output)
-        values = {"per": _pair(phones, heard)}
+        heard = self.recognize(sample.output)
+        values = {"per": phone_pair(phones, heard)}
         notes = {"reference": " ".join(phones), "heard": " ".join(heard)}
         if trial.control_text is not None:
-            values["per_control"] = _pair(reference_phones(trial.control_text), heard)
+            values["per_control"] = phone_pair(reference_phones(trial.control_text), heard)
         if sample.reference is not None:
-            human = self._recognize(sample.reference)
-            values["per_human"] = _pair(phones, human)
+            human = self.recognize(sample.reference)
+            values["per_human"] = phone_pair(phones, human)
             notes["heard_human"] = " ".join(human)
         return Judgement(values=values, notes=notes)
 
@@ -349,7 +349,8 @@ class Phones:
         """Give nothing: the rates are sums over samples."""
         return []
 
-    def _recognize(self, samples: np.ndarray) -> list[str]:
+    def recognize(self, samples: np.ndarray) -> list[str]:
+        """Name the phones of ``(S,)`` samples at 16 kHz, without pauses."""
         if self._aligner is None:
             self._aligner = self._make()
         frames = whole_frames(samples, RATE_HZ, self._aligner.rate_hz, self._aligner.hop_samples)
@@ -370,6 +371,7 @@ def whole_frames(
     )
 
 
-def _pair(reference: Sequence[str], heard: Sequence[str]) -> tuple[float, float]:
+def phone_pair(reference: Sequence[str], heard: Sequence[str]) -> tuple[float, float]:
+    """Give the number of phone errors and that of the phones of the text."""
     count = phone_errors(reference, heard)
     return count.edits, count.reference_length

@@ -13,6 +13,7 @@ from parlando.recipes import check_names
 if TYPE_CHECKING:
     from parlando.aligner.model import Aligner
     from parlando.contracts import Codec
+    from parlando.evaluation.conversion import Resynthesizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,10 @@ class Judges:
     """Loads the system's codec, for likeness to the coded prompt; None leaves that out."""
     codec_fingerprint: str = ""
     """Digest of its weights."""
+    converter: "Callable[[], Resynthesizer] | None" = None
+    """Loads what converts, for its resynthesis in the source's own voice; None leaves that out."""
+    converter_fingerprint: str = ""
+    """Digest of its weights and options."""
     gallery: Gallery = field(default_factory=Gallery)
     """Speakers among whom voices are identified."""
     gallery_fingerprint: str = ""
@@ -61,11 +66,14 @@ def build_measures(names: Sequence[str], judges: Judges) -> tuple[list[Measure],
     measures = [_BUILDERS[name](judges) for name in dict.fromkeys(names)]
     fingerprints = dict.fromkeys(_WITH_ALIGNER, judges.aligner_fingerprint)
     fingerprints["emotion"] = str(judges.ravdess)
+    fingerprints["conversion"] = (
+        f"{judges.gallery_fingerprint} {judges.converter_fingerprint} {judges.aligner_fingerprint}"
+    )
     fingerprints["voice"] = f"{judges.gallery_fingerprint} {judges.codec_fingerprint}"
     return measures, fingerprints
 
 
-_WITH_ALIGNER = ("phones", "prosody", "robustness", "singing")
+_WITH_ALIGNER = ("conversion", "phones", "prosody", "robustness", "singing")
 
 
 def _aligner(judges: Judges) -> "Callable[[], Aligner]":
@@ -106,6 +114,19 @@ def _voice(judges: Judges) -> Measure:
 
     encoder = partial(load_encoder, judges.encoder, judges.encoder_model)
     return Voice(encoder, judges.gallery, judges.codec)
+
+
+def _conversion(judges: Judges) -> Measure:
+    from parlando.evaluation.conversion import Conversion
+    from parlando.evaluation.intelligibility import Phones
+    from parlando.evaluation.speaker_encoders import load_encoder
+
+    return Conversion(
+        partial(load_encoder, judges.encoder, judges.encoder_model),
+        Phones(_aligner(judges), judges.aligner_name),
+        judges.gallery,
+        judges.converter,
+    )
 
 
 def _singing(judges: Judges) -> Measure:
@@ -158,6 +179,7 @@ _BUILDERS: Mapping[str, Callable[[Judges], Measure]] = {
     "distance": _distance,
     "emotion": _emotion,
     "codec": _codec,
+    "conversion": _conversion,
     "naturalness": _naturalness,
     "generation": _generation,
 }

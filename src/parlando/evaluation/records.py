@@ -29,7 +29,7 @@ Part = Literal["output", "reference", "prompt"]
 class Report:
     """What was measured of a system, a codec or a folder of recordings."""
 
-    kind: Literal["speech", "codec"]
+    kind: Literal["speech", "codec", "conversion"]
     """What was judged."""
     name: str
     """The system, the codec or the folder of recordings."""

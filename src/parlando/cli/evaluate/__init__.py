@@ -1,4 +1,4 @@
-"""``parlando evaluate``: measure speech and codecs, compare reports, hold listening tests."""
+"""``parlando evaluate``: measure speech, codecs, conversion; compare reports; listening tests."""
 
 from typing import Annotated, Any
 
@@ -6,6 +6,7 @@ import tyro
 
 from parlando.cli.evaluate.codec import CodecOptions, run_codec
 from parlando.cli.evaluate.compare import CompareOptions, run_compare
+from parlando.cli.evaluate.convert import ConvertOptions, run_convert
 from parlando.cli.evaluate.listen import (
     ListenOptions,
     ListenResultsOptions,
@@ -18,6 +19,7 @@ from parlando.cli.evaluate.speech import SpeechOptions, run_speech
 Options = (
     Annotated[SpeechOptions, tyro.conf.subcommand("speech")]
     | Annotated[CodecOptions, tyro.conf.subcommand("codec")]
+    | Annotated[ConvertOptions, tyro.conf.subcommand("convert")]
     | Annotated[ProbeOptions, tyro.conf.subcommand("probe")]
     | Annotated[CompareOptions, tyro.conf.subcommand("compare")]
     | Annotated[ListenOptions, tyro.conf.subcommand("listen")]
@@ -37,6 +39,8 @@ def run(options: Any) -> int:
             return run_speech(options)
         case CodecOptions():
             return run_codec(options)
+        case ConvertOptions():
+            return run_convert(options)
         case ProbeOptions():
             return run_probe(options)
         case CompareOptions():

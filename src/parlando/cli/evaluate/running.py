@@ -27,7 +27,7 @@ from parlando.evaluation.worker import Task
 
 MeasureName = Literal[
     "intelligibility", "phones", "robustness", "voice", "prosody", "singing", "distance", "codec",
-    "emotion", "naturalness", "generation", "cost",
+    "conversion", "emotion", "naturalness", "generation", "cost",
 ]  # fmt: skip
 _Item = TypeVar("_Item")
 
@@ -118,7 +118,7 @@ def run_report(
     judges: Judges,
     options: CommonOptions,
     *,
-    kind: Literal["speech", "codec"],
+    kind: Literal["speech", "codec", "conversion"],
     name: str,
     protocol: Mapping[str, Any],
     remarks: Sequence[str] = (),
