@@ -124,7 +124,7 @@ def _validation(numbers: Mapping[str, float]) -> Iterator[str]:
         yield "Not measured."
         return
     yield "Sentences of the training speakers that were not trained on; losses, not judges."
-    plain = [(name, f"{value:.4g}") for name, value in numbers.items() if "/" not in name]
+    plain = [(name, f"{value:.4g}") for name, value in numbers.items() if "/levels_" not in name]
     yield _table(("number", "value"), plain)
     by_level: dict[str, dict[str, str]] = {}
     for name, value in numbers.items():

@@ -1,6 +1,6 @@
 """Measure the quality of the released weights against recordings of people.
 
-``python -m benchmarks.quality codec|recogniser|speech|hard|all --data JSONL --out quality.json``
+``python -m benchmarks.quality codec|recogniser|speech|hard|convert|all --data JSONL --out FILE``
 
 What is measured, and how, is that of ``parlando evaluate``: this chooses the recordings, and sets
 the figures beside what we aim at (``aims.toml``). Speakers are those of the test split, which no
@@ -19,7 +19,16 @@ from typing import Any, Literal
 import tyro
 
 from benchmarks.results import part_of, print_summary, read_json
-from parlando.cli.evaluate.codec import MEASURES, PROTOCOL, codec_maker, with_levels
+from parlando.cli.evaluate.codec import (
+    FACTORIZED_MEASURES,
+    MEASURES,
+    PROTOCOL,
+    codec_maker,
+    is_factorized,
+    with_attributes,
+    with_levels,
+)
+from parlando.cli.evaluate.convert import ConvertOptions, run_convert
 from parlando.cli.evaluate.running import CommonOptions, MeasureName, judges_of, run_report
 from parlando.cli.evaluate.speech import SpeechOptions, run_speech
 from parlando.contracts import ConfigError, ParlandoError
@@ -31,6 +40,7 @@ from parlando.evaluation.material import place_of, spread
 from parlando.evaluation.measure import Trial
 from parlando.evaluation.pairing import trial_id
 from parlando.evaluation.records import Report, read_report
+from parlando.evaluation.voice_pairs import PAIRS
 from parlando.evaluation.worker import Task
 
 SPEECH_MEASURES: tuple[MeasureName, ...] = ("intelligibility", "phones", "voice", "robustness")
@@ -48,9 +58,9 @@ RECOGNISER_PROTOCOL = {
 class Options:
     """What to measure, on what, and where the results go."""
 
-    part: tyro.conf.Positional[Literal["codec", "recogniser", "speech", "hard", "all"]]
+    part: tyro.conf.Positional[Literal["codec", "recogniser", "speech", "hard", "convert", "all"]]
     """Which part; ``hard`` also speaks ordinary sentences, whose recordings its detector is tried
-    on."""
+    on; ``convert`` needs a factorized codec, and ``all`` does it with one only."""
     data: Path
     """JSONL corpus with the splits ``valid`` and ``test``."""
     out: Path
@@ -61,11 +71,14 @@ class Options:
     system: str = "naturalspeech2-small"
     """Released system or folder of a checkpoint."""
     codec: str = "rvq-small"
-    """Released codec or folder of a checkpoint."""
+    """Released codec or folder of a checkpoint; ``facodec-small`` is measured with and without
+    detail."""
     aligner: str = "aligner-small"
     """Released aligner, which is the phone recogniser, or folder of a checkpoint."""
     levels: tuple[int, ...] = ()
-    """Numbers of codec levels to measure; by default each."""
+    """Numbers of codec levels to measure; by default each. Not for a factorized codec."""
+    pairs: int = PAIRS
+    """Pairs of speakers for ``convert``."""
     steps: int | None = None
     """Steps of the sampler; by default the system's own."""
     limit: int | None = None
@@ -94,17 +107,43 @@ class Benchmark:
             "recogniser": self.recogniser,
             "speech": self.speech,
             "hard": self.hard,
+            "convert": self.convert,
         }
 
     def codec(self) -> dict[str, Any]:
-        """Code every clip of the test split, with each number of levels."""
+        """Code every clip of the test split, with each number of levels, or without attributes.
+
+        Raises:
+            ConfigError: levels of a factorized codec are asked for.
+        """
         options, place = self.options, self.options.codec
         clips = spread([u for u in self.utterances if u.split == "test"], options.limit)
         maker = codec_maker(place, options.device)
         trials = [_trial(clip) for clip in clips]
-        levels = options.levels or range(1, _levels_of(place) + 1)
-        tasks = [Task(trial=one, maker="it") for one in with_levels(trials, levels)]
-        return part_of("codec", self._report("codec", tasks, maker, MEASURES, PROTOCOL))
+        measures: Sequence[str]
+        if is_factorized(place):
+            if options.levels:
+                raise ConfigError(f"--levels: those of {place} do not refine each other; leave out")
+            aims, measures, trials = "facodec", FACTORIZED_MEASURES, with_attributes(trials)
+        else:
+            levels = options.levels or range(1, _levels_of(place) + 1)
+            aims, measures, trials = "codec", MEASURES, with_levels(trials, levels)
+        tasks = [Task(trial=one, maker="it") for one in trials]
+        return part_of(aims, self._report("codec", tasks, maker, measures, PROTOCOL))
+
+    def convert(self) -> dict[str, Any]:
+        """Convert pairs of test speakers, half of them of one sex."""
+        options = self.options
+        run_convert(
+            ConvertOptions(
+                out=self.folder / "convert",
+                system=options.codec,
+                data=("jsonl", options.data),
+                pairs=options.pairs,
+                **self._common(),
+            )
+        )
+        return part_of("convert", read_report(self.folder / "convert"))
 
     def recogniser(self) -> dict[str, Any]:
         """Recognise every recording of valid and test that has a text."""
@@ -202,10 +241,17 @@ def measure(options: Options) -> dict[str, Any]:
     """Measure the parts that are asked for, save them one by one, and return all results."""
     benchmark = Benchmark(options)
     results: dict[str, Any] = read_json(options.out, {})
-    for name in benchmark.parts if options.part == "all" else [options.part]:
+    for name in _parts(options):
         results[name] = benchmark.parts[name]() | _departures(options)
         write_json(options.out, results)
     return results
+
+
+def _parts(options: Options) -> list[str]:
+    if options.part != "all":
+        return [options.part]
+    further = ["convert"] if is_factorized(options.codec) else []
+    return ["codec", "recogniser", "speech", "hard", *further]
 
 
 def _departures(options: Options) -> dict[str, int]:

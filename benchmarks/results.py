@@ -20,6 +20,7 @@ from parlando.evaluation.records import Report
 from parlando.recipes import from_mapping
 
 _AIMS = Path(__file__).with_name("aims.toml")
+_BIT_RATES = {"levels", "attributes"}
 Entry = Mapping[str, Any]
 Line = tuple[str, ...]
 
@@ -36,11 +37,23 @@ class Aim:
     chance_share: float | None = None
     people_share: float | None = None
     people: str = ""
+    times: float | None = None
+    times_of: str = ""
     most_kilobits: float | None = None
     summed: bool = False
 
-    def bound(self, human: float | None, control: float | None) -> float | None:
-        """Return what the figure must not be worse than; None where people or chance is missing."""
+    def bound(
+        self, human: float | None, control: float | None, other: float | None = None
+    ) -> float | None:
+        """Return what the figure must not be worse than; None where what it rests on is missing.
+
+        Args:
+            human: what people reach.
+            control: what chance reaches.
+            other: the figure ``times_of``.
+        """
+        if self.times is not None:
+            return None if other is None else self.times * other
         if self.chance_share is not None:
             if human is None or control is None:
                 return None
@@ -66,7 +79,8 @@ def part_of(part: str, report: Report, further: Sequence[Figure] = ()) -> dict[s
     """Say what a report found, and how it was measured.
 
     Args:
-        part: ``codec``, ``recogniser``, ``speech`` or ``hard``.
+        part: ``codec``, ``facodec``, ``recogniser``, ``speech``, ``hard`` or ``convert``; whose
+            aims it has.
         report: as ``parlando evaluate`` wrote it.
         further: figures of another report that belong to it.
     """
@@ -100,7 +114,7 @@ def entries(part: str, figures: Sequence[Figure]) -> list[dict[str, Any]]:
     aims = read_aims(part)
     beside = {key for f in figures for key in (f.quantity.human, f.quantity.control)} - aims.keys()
     # A mean over several bit rates is the quality of none.
-    by_levels = {f.quantity.key for f in figures if "levels" in f.condition}
+    by_levels = {f.quantity.key for f in figures if _BIT_RATES & f.condition.keys()}
     found = []
     for figure in figures:
         key = figure.quantity.key
@@ -127,10 +141,10 @@ def _entry(figure: Figure, aim: Aim | None, figures: Sequence[Figure]) -> dict[s
     extra: dict[str, Any] = {}
     if aim is not None:
         if aim.people:
-            people = [f for f in figures if f.quantity.key == aim.people]
-            human = next((f.value for f in people if f.condition == figure.condition), None)
+            human = _value_of(aim.people, figure, figures)
         scale = figure.count if aim.summed else 1
-        bound, value = aim.bound(human, figure.control), scale * figure.value
+        other = _value_of(aim.times_of, figure, figures)
+        bound, value = aim.bound(human, figure.control, other), scale * figure.value
         if bound is not None:
             reached = value >= bound if aim.wants_more else value <= bound
             extra = {"aim": aim.title, "bound": round(bound, 4), "reached": reached}
@@ -147,6 +161,12 @@ def _entry(figure: Figure, aim: Aim | None, figures: Sequence[Figure]) -> dict[s
         **{name: _scaled(number, scale) for name, number in beside.items()},
         **extra,
     }
+
+
+def _value_of(key: str, like: Figure, figures: Sequence[Figure]) -> float | None:
+    """Find a quantity's value under the condition of a figure."""
+    having = (f for f in figures if f.quantity.key == key and f.condition == like.condition)
+    return next((f.value for f in having), None)
 
 
 def _scaled(number: float | None, scale: int) -> float | None:

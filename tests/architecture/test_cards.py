@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from benchmarks import cards
 
-from parlando.registry import RELEASES
+from parlando.registry import RELEASES, UNRELEASED
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / cards.WEIGHTS
@@ -56,7 +56,8 @@ def test_released_cards_are_up_to_date(name):
 
 def test_every_release_has_its_facts_and_recipes():
     facts = tomllib.loads((ROOT / "benchmarks" / "cards.toml").read_text(encoding="utf-8"))
-    assert facts["models"].keys() == RELEASES.keys()
+    # Facts may wait for their weights, never the other way round.
+    assert RELEASES.keys() <= facts["models"].keys() <= RELEASES.keys() | UNRELEASED.keys()
     for model in facts["models"].values():
         assert set(model["sources"]) <= facts["sources"].keys()
         assert model["limits"]

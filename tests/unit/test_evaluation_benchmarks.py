@@ -95,6 +95,40 @@ def test_a_codec_is_judged_at_the_most_levels_within_its_bit_rate():
     assert (alone["bound"], alone["reached"]) == (2.6, True)
 
 
+def test_a_factorized_codec_is_judged_with_all_its_attributes():
+    def measured(kept, rate, pesq):
+        yield figure("bit_rate", rate, attributes=kept)
+        yield figure("pesq", pesq, attributes=kept)
+
+    found = entries(
+        "facodec",
+        *measured("all", 4.8, 1.9),
+        *measured("without detail", 2.4, 1.5),
+        figure("pesq", 1.7),
+    )
+    assert [key for key, entry in found.items() if "aim" in entry] == [("pesq", "all")]
+    assert found["pesq", "all"]["reached"]
+    assert ("pesq",) not in found  # the mean over both
+
+
+@pytest.mark.parametrize(("rate", "reached"), [(0.59, True), (0.61, False)])
+def test_a_conversion_may_have_half_as_many_errors_again_as_its_resynthesis(rate, reached):
+    figures = (
+        figure("per", rate, human=0.3, people="per_human"),
+        figure("per_human", 0.3),
+        figure("per_resynthesis", 0.4),
+        figure("per_resynthesis", 0.1, pair="one sex"),
+        figure("nearer_target", 0.91, human=1.0, control=0.0),
+    )
+    found = entries("convert", *figures)
+    assert found["per",]["bound"] == pytest.approx(0.6)
+    assert (found["per",]["reached"], found["per",]["better"]) == (reached, "lower")
+    assert found["per",]["human"] == 0.3
+    assert found["nearer_target",]["reached"]
+    assert "per_resynthesis" in {key for key, *_ in found}
+    assert "aim" not in entries("convert", *figures[:2])["per",]
+
+
 def test_every_level_has_to_pay():
     aims = results.read_aims("codec")
     figures = list(codec_figures(1.6, 3.2, 4.8))
