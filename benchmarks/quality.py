@@ -241,13 +241,14 @@ def measure(options: Options) -> dict[str, Any]:
     """Measure the parts that are asked for, save them one by one, and return all results."""
     benchmark = Benchmark(options)
     results: dict[str, Any] = read_json(options.out, {})
-    for name in _parts(options):
+    for name in parts_of(options):
         results[name] = benchmark.parts[name]() | _departures(options)
         write_json(options.out, results)
     return results
 
 
-def _parts(options: Options) -> list[str]:
+def parts_of(options: Options) -> list[str]:
+    """List the parts that are asked for; ``all`` has conversion with a factorized codec only."""
     if options.part != "all":
         return [options.part]
     further = ["convert"] if is_factorized(options.codec) else []
@@ -256,7 +257,8 @@ def _parts(options: Options) -> list[str]:
 
 def _departures(options: Options) -> dict[str, int]:
     """Name what makes the figures others than the usual ones."""
-    given = {"limit": options.limit, "steps": options.steps}
+    pairs = None if options.pairs == PAIRS else options.pairs
+    given = {"limit": options.limit, "steps": options.steps, "pairs": pairs}
     return {name: value for name, value in given.items() if value is not None}
 
 

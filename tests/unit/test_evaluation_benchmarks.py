@@ -9,8 +9,13 @@ from reportlike import report, row
 from speechlike import padded, speechlike
 
 from parlando.audio.waveform import save
+from parlando.codecs.facodec import config as facodec
+from parlando.codecs.facodec.model import build_facodec
 from parlando.contracts import ConfigError
 from parlando.evaluation.measure import Figure, Quantity
+from parlando.evaluation.records import write_report
+from parlando.recipes import to_mapping
+from parlando.training.checkpoint import Card, save_release
 
 
 def figure(key, value, *, human=None, control=None, count=50, people="", chance="", **condition):
@@ -213,6 +218,49 @@ def test_recogniser_and_codec_go_from_a_corpus_to_results_that_keep_each_other(
     assert lines[-1][0] == "codec: sim_o is better with every further level"
     results.print_summary(again)
     assert "codec, at most 9.6 kbit/s: PESQ, wideband" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def factorized(tmp_path_factory):
+    """A factorized codec that has learnt nothing."""
+    folder = tmp_path_factory.mktemp("codecs") / "tiny-facodec"
+    card = Card(kind="facodec", config=to_mapping(facodec.tiny()))
+    save_release(folder, build_facodec(facodec.tiny()), card, bits=32)
+    return str(folder)
+
+
+def test_a_factorized_codec_has_aims_of_its_own(factorized, corpus, tmp_path):
+    options = quality.Options(
+        part="codec", data=corpus, out=tmp_path / "q.json", codec=factorized, processes=1, limit=1
+    )
+    part = quality.measure(options)["codec"]
+    aimed = {e["key"]: e["condition"] for e in part["figures"] if "aim" in e}
+    assert aimed == {key: {"attributes": "all"} for key in results.read_aims("facodec")}
+    assert "every_level_pays" not in part
+    assert part["name"] == "tiny-facodec"
+    with pytest.raises(ConfigError, match="do not refine each other"):
+        quality.measure(replace(options, levels=(1,)))
+
+
+def test_conversion_is_measured_of_factorized_codecs(factorized, corpus, tmp_path, monkeypatch):
+    asked = []
+
+    def converted(options):
+        asked.append(options)
+        rows = [row(n, {"nearer_target": (float(n > 0), 1.0)}) for n in range(2)]
+        write_report(report(rows, options.out))
+
+    monkeypatch.setattr(quality, "run_convert", converted)
+    options = quality.Options(
+        part="convert", data=corpus, out=tmp_path / "q.json", codec=factorized, pairs=2, seed=3
+    )
+    part = quality.measure(options)["convert"]
+    (given,) = asked
+    assert (given.system, given.pairs, given.seed) == (factorized, 2, 3)
+    assert given.data == ("jsonl", corpus)
+    assert (part["pairs"], part["utterances"]) == (2, 2)
+    assert "convert" in quality.parts_of(replace(options, part="all"))
+    assert "convert" not in quality.parts_of(quality.Options(part="all", data=corpus, out=tmp_path))
 
 
 def test_a_corpus_without_test_speakers_is_refused(corpus, tmp_path):
