@@ -37,6 +37,8 @@ class CropData:
     """How often a source comes relative to its size."""
     voice_weight: float = 0.0
     """The same for voices made by resampling; 0 leaves them out."""
+    disguise_share: float = 0.0
+    """Share of crops whose codes come of another voice (factorized codecs only)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -390,6 +392,7 @@ def _feed_crops(
         source_weights=data.source_weights,
         voice_weight=data.voice_weight,
         labelled=labelled,
+        disguise_share=data.disguise_share,
         validation_batches=2,
     )
 

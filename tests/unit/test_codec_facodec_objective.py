@@ -400,6 +400,32 @@ def test_audio_is_one_item_of_whole_frames(stage):
         assert rate_hz == 16_000
 
 
+def test_codes_come_of_the_source_and_timbre_and_target_of_the_waveform():
+    trained = objective("joint").eval()
+    batch = labelled()
+    other = batch["waveform"].roll(1, 0)
+    features = trained.codec.features
+    with torch.no_grad():
+        expected = trained.codec.factorize(features(other)).codes
+        timbre = trained.codec.timbre_of(features(batch["waveform"]), batch["frame_mask"])
+        factors, told = trained._encode(batch["waveform"], batch | {"source": other})
+    assert torch.equal(factors.codes, expected)
+    torch.testing.assert_close(told, timbre)
+
+
+def test_phases_of_disguised_items_do_not_count():
+    trained = objective("autoencoder", detail_dropout=0.0)
+    batch = labelled() | {"source": labelled()["waveform"]}
+    losses = []
+    for disguised in (False, True):
+        torch.manual_seed(0)
+        marked = batch | {"disguised": torch.full((len(batch["waveform"]),), disguised)}
+        losses.append(trained("generator", marked, 0).losses)
+    assert losses[0]["complex"] > 0.0
+    assert losses[1]["complex"] == 0.0
+    torch.testing.assert_close(losses[0]["mel"], losses[1]["mel"])
+
+
 def learn(trained: FACodecObjective, batch: dict[str, Tensor], steps: int) -> None:
     groups = {
         phase: torch.optim.AdamW(trained.parameters_of(phase), lr=4e-3, betas=(0.8, 0.99))
@@ -433,7 +459,7 @@ def test_stages_overfit_one_batch_in_turn():
     joint = build_facodec_objective(trained, config, phones=PHONES, speakers=SPEAKERS)
     assert joint.take_readers(first.state_dict())
     fitted = joint.eval().validate(batch)
-    learn(joint.train(), batch, 25)
+    learn(joint.train(), batch, 50)
     joined = joint.eval().validate(batch)
     assert joined["mel"] < 0.95 * fitted["mel"]
     assert joined["mel"] < joined["mel_without_detail"]
@@ -450,7 +476,7 @@ def test_stages_overfit_one_batch_in_turn():
         phones=PHONES,
         speakers=SPEAKERS,
     )
-    learn(last, batch, 15)
+    learn(last, batch, 40)
     assert last.eval().validate(batch)["mel"] < joined["mel"]
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 from tinycorpus import LEVELS, prepare, recordings
 
+from parlando.audio.pitch import f0
 from parlando.contracts import ConfigError
 from parlando.data import store
 from parlando.data.dataset import AudioCrops, Utterances, relative_pitch
@@ -204,6 +205,60 @@ def test_labels_change_no_crop_and_end_where_the_utterance_does(corpus):
         assert set(one) == set(batch)
 
 
+def test_disguised_crops_say_the_same_in_another_voice():
+    # A glide is higher by the factor, frame for frame, where it is disguised.
+    source = _harmonic_crops(disguise_share=0.5)
+    batch, plain = source.batch(0, 0, 1), _harmonic_crops().batch(0, 0, 1)
+    assert torch.equal(batch["waveform"], plain["waveform"])
+    hidden = batch["disguised"]
+    assert 0 < int(hidden.sum()) < len(hidden)
+    assert torch.equal(batch["source"][~hidden], batch["waveform"][~hidden])
+    ratios = []
+    for own, other in zip(batch["waveform"][hidden], batch["source"][hidden], strict=True):
+        (first, heard), (second, heard_too) = (f0(x.numpy(), 16_000, 200) for x in (own, other))
+        both = heard & heard_too
+        assert both.mean() > 0.5
+        ratio = second[both] / first[both]
+        assert np.std(ratio) < 0.03
+        ratios.append(float(np.median(ratio)))
+    assert all(0.84 < ratio < 1.19 for ratio in ratios)
+    assert np.ptp(ratios) > 0.05
+
+
+def test_disguises_are_for_training_only():
+    (batch,) = _harmonic_crops(disguise_share=1.0, validation_batches=1).validation()
+    assert set(batch) == {"waveform"}
+
+
+class _Glide:
+    """A corpus of one utterance: a harmonic sound that glides from 120 to 160 Hz."""
+
+    rate_hz, hop_samples = 16_000, 200
+
+    def __init__(self):
+        frames = 120
+        hertz = np.linspace(120.0, 160.0, frames * 200)
+        phase = 2 * np.pi * np.cumsum(hertz) / self.rate_hz
+        self.sound = torch.from_numpy(
+            sum(np.sin(k * phase) / k for k in range(1, 20)).astype(np.float32) * 0.1
+        )
+        row = {"shard": 0, "n_frames": frames, "source": "glide", "speaker": "a", "split": "train"}
+        self.rows = [row, row | {"split": "valid"}]
+
+    def require(self, *stages):
+        pass
+
+    def select(self, split):
+        return [index for index, row in enumerate(self.rows) if row["split"] == split]
+
+    def crop(self, index, start, count):
+        return self.sound[start * 200 : (start + count) * 200].clone()
+
+
+def _harmonic_crops(**options):
+    return AudioCrops(_Glide(), batch_size=12, crop_frames=100, flip_polarity=False, **options)
+
+
 def test_pitch_of_a_monotone_or_a_whisper_is_not_scaled_up():
     voiced = torch.tensor([True, True, False])
     flat = relative_pitch(torch.tensor([100.0, 100.1, 0.0]), voiced)
@@ -390,3 +445,19 @@ def test_batches_give_the_symbols_of_prompts_where_they_are_asked_for(corpus):
     assert "prompt_symbols" not in plain.batch(0, 0, 1)
     with pytest.raises(ConfigError, match="prompts with symbols"):
         Utterances(corpus, batch_frames=500, parts=("codes", "f0"), prompts=options)
+
+
+def test_a_grid_changes_shapes_and_nothing_that_is_real(corpus):
+    options = {"parts": PARTS, "prompts": PromptOptions(symbols=True)}
+    coarse = Utterances(corpus, batch_frames=640, grid=64, **options)
+    frames, symbols = ("codes", "f0", "voiced", "frame_mask"), ("symbols", "durations")
+    for step in range(8):
+        batch = coarse.batch(step, 0, 1)
+        assert {batch[name].shape[-1] % 64 for name in (*frames, "prompt_codes")} == {0}
+        assert {batch[name].shape[-1] % 32 for name in (*symbols, "prompt_symbols")} == {0}
+        assert batch["waveform"].shape[-1] == 200 * batch["codes"].shape[-1]
+        lengths = batch["frame_mask"].sum(1)
+        assert torch.equal(batch["durations"].sum(1), lengths)
+        assert torch.equal(batch["prompt_durations"].sum(1), batch["prompt_mask"].sum(1))
+        assert not batch["codes"].masked_select(~batch["frame_mask"][:, None]).any()
+        assert batch["frame_mask"].numel() <= 640

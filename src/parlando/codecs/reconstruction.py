@@ -27,19 +27,31 @@ class Reconstruction(NamedTuple):
     reference: Tensor
 
 
-def sampled_distances(produced: Tensor, reference: Tensor, rate_hz: int) -> tuple[Tensor, Tensor]:
+def sampled_distances(
+    produced: Tensor, reference: Tensor, rate_hz: int, phases: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Compute the mel and the complex distance of ``(B, S)`` at one random window each.
 
     One window a step instead of all: the same gradient on average, for a quarter of the cost.
+
+    Args:
+        produced: ``(B, S)``.
+        reference: ``(B, S)``.
+        rate_hz: sampling rate.
+        phases: ``(B,)`` items that the complex distance is of; none: all.
     """
     mel = int(torch.randint(len(_MEL_WINDOWS), ()))
     fine = int(torch.randint(len(_COMPLEX_WINDOWS), ()))
+    # What is left out is compared with itself, which costs nothing and keeps the shapes.
+    kept = None if phases is None else phases[:, None]
+    told = produced if kept is None else torch.where(kept, produced, 0.0)
+    expected = reference if kept is None else torch.where(kept, reference, 0.0)
     with torch.autocast(produced.device.type, enabled=False):
         return (
             multi_resolution_mel_distance(
                 produced, reference, rate_hz, (_MEL_WINDOWS[mel],), (_MEL_BANDS[mel],)
             ),
-            compressed_complex_distance(produced, reference, (_COMPLEX_WINDOWS[fine],)),
+            compressed_complex_distance(told, expected, (_COMPLEX_WINDOWS[fine],)),
         )
 
 

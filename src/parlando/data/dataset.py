@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from parlando.contracts import ConfigError
+from parlando.data.augment import HIGHEST_FACTOR, LOWEST_FACTOR, Voice, change_voice
 from parlando.data.batching import (
     BatchPlan,
     bucket,
@@ -49,6 +50,8 @@ class AudioCrops:
         gain_db: range of the random gain.
         flip_polarity: whether to negate half of the crops.
         labelled: whether to tell phones, pitch and speaker as well; needs the alignment.
+        disguise_share: share of crops that are given in another voice beside their own, frame for
+            frame: pitch and formants moved together, as :mod:`parlando.data.augment` does it.
         validation_batches: how many batches of the split ``valid`` to measure on.
     """
 
@@ -65,6 +68,7 @@ class AudioCrops:
         gain_db: tuple[float, float] = (-10.0, 6.0),
         flip_polarity: bool = True,
         labelled: bool = False,
+        disguise_share: float = 0.0,
         validation_batches: int = 8,
     ) -> None:
         if batch_size < 1 or crop_frames < 1:
@@ -76,7 +80,7 @@ class AudioCrops:
         self.speakers = _speakers(corpus)
         """Every speaker of the corpus; a labelled batch gives indices into it."""
         self._numbers = {name: number for number, name in enumerate(self.speakers)}
-        self._labelled = labelled
+        self._labelled, self._disguise_share = labelled, disguise_share
         self._batch_size, self._crop_frames, self._seed = batch_size, crop_frames, seed
         self._gain_db, self._flip = gain_db, flip_polarity
         self._indices = np.array(corpus.select(split=split), dtype=np.int64)
@@ -99,7 +103,8 @@ class AudioCrops:
             ``PHONE_CLASSES`` by forced alignment, 0 where not known; ``pitch`` (B, T) float32,
             log-F0 less its mean over the utterance, in its deviations, 0 where unvoiced; ``voiced``
             (B, T) bool; ``frame_mask`` (B, T) bool, False in the padding of short utterances;
-            and ``speaker`` (B,) int64.
+            and ``speaker`` (B,) int64; with ``disguise_share`` also ``source`` (B, S) float32, the
+            waveform in another voice, and ``disguised`` (B,) bool, where it is not its own.
         """
         first = (step * world + rank) * self._batch_size
         return _stacked([self._crop(place) for place in range(first, first + self._batch_size)])
@@ -131,7 +136,20 @@ class AudioCrops:
         gain = 10.0 ** (float(rng.uniform(*self._gain_db)) / 20.0)
         gain = min(gain, 1.0 / max(float(crop.abs().max()), 1e-5))
         crop = crop * (-gain if self._flip and rng.integers(2) else gain)
-        return {"waveform": crop} | self._labels(index, start)
+        return {"waveform": crop} | self._labels(index, start) | self._disguise(crop, rng)
+
+    def _disguise(self, crop: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Say a crop in another voice, or as it is."""
+        if not self._disguise_share:
+            return {}
+        disguised = float(rng.uniform()) < self._disguise_share
+        source = crop
+        if disguised:
+            low, high = np.log(LOWEST_FACTOR), np.log(HIGHEST_FACTOR)
+            voice = Voice(name="disguise", factor=float(np.exp(rng.uniform(low, high))), tempo=1.0)
+            changed = torch.from_numpy(change_voice(crop.numpy(), self.corpus.rate_hz, voice))
+            source = pad([changed[: len(crop)]], len(crop))[0]
+        return {"source": source, "disguised": torch.tensor(disguised)}
 
     def _read(self, index: int, start: int) -> Tensor:
         count = min(self._crop_frames, self.corpus.rows[index]["n_frames"] - start)

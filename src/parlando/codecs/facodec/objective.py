@@ -36,7 +36,11 @@ class FACodecObjective(nn.Module):
     The loop may run ``forward`` under autocast: networks follow it, while spectra, quantizers and
     losses keep full precision. Batches hold ``waveform`` ``(B, S)``, and what
     :class:`AttributeReaders` needs unless all its losses are off: ``phones``, ``pitch``,
-    ``voiced``, ``frame_mask`` ``(B, T)``, ``speaker`` ``(B,)``.
+    ``voiced``, ``frame_mask`` ``(B, T)``, ``speaker`` ``(B,)``. With ``source`` ``(B, S)`` and
+    ``disguised`` ``(B,)`` the codes are those of the source, which says the same in another voice
+    where it is disguised; the timbre is the waveform's, which is to come out. So codes cannot tell
+    the voice (information perturbation, Choi et al. 2021, section 3.1). Phases of another voice
+    say nothing of the waveform's: there the complex distance is left out.
 
     Args:
         codec: what is trained; the stage ``decoder`` freezes all of it but the decoder.
@@ -229,7 +233,8 @@ class FACodecObjective(nn.Module):
         with torch.set_grad_enabled(not self._freezes):
             factors, timbre = self._encode(waveform, batch)
         produced = self.codec.decode(self._decoded_latent(factors), timbre).float()
-        mel, fine = sampled_distances(produced, waveform, self.codec.rate_hz)
+        own = None if "disguised" not in batch else ~batch["disguised"]
+        mel, fine = sampled_distances(produced, waveform, self.codec.rate_hz, own)
         losses = {"mel": config.mel_weight * mel, "complex": config.complex_weight * fine}
         figures: dict[str, float] = {}
         if not self._freezes:
@@ -249,6 +254,8 @@ class FACodecObjective(nn.Module):
     def _encode(self, waveform: Tensor, batch: Mapping[str, Any]) -> tuple[Factors, Tensor]:
         features = self.codec.features(waveform)
         timbre = self.codec.timbre_of(features, batch.get("frame_mask"))
+        if "source" in batch:
+            features = self.codec.features(self._whole_frames(batch["source"]))
         noise = self.config.level_bits if self.config.stage == "autoencoder" else None
         with torch.autocast(waveform.device.type, enabled=False):
             return self.codec.factorize(features, noise), timbre
