@@ -73,8 +73,8 @@ class NaturalSpeech2Config:
     """Strength of guidance on the prompt in synthesis where none is asked for (not in the
     paper)."""
     speak_by_mel: bool = False
-    """In synthesis the diffusion hears of the prompt through the predicted mel only
-    (``small``, which learns that by ``only_mel``)."""
+    """In synthesis the diffusion hears of the prompt through the predicted mel only, which it
+    learns by ``only_mel``."""
     frame_rate_hz: float = 80.0
     """Latent frames a second."""
     prompt_in_diffusion: bool = True
@@ -137,7 +137,6 @@ def small() -> NaturalSpeech2Config:
         pitch_phases=4,
         mel_bands=80,
         guidance=1.0,
-        speak_by_mel=True,
     )
 
 
