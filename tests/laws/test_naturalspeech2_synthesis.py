@@ -175,6 +175,18 @@ def test_guidance_has_the_strength_of_the_model_where_none_is_asked_for():
     assert np.abs(off - given[0]).max() > 1e-4
 
 
+@pytest.mark.parametrize(("start", "late"), [(0.0, 12), (0.5, 2), (1.5, 0)])
+def test_guidance_costs_a_second_evaluation_where_it_is_applied(start, late):
+    made = tiny_synthesizer(precondition=True, guidance=1.0, guidance_from=start)
+    times = []
+    whole = made.model.denoise
+    made.model.denoise = lambda z, t, *rest: times.append(float(t[0])) or whole(z, t, *rest)
+    _render(made, steps=12)
+    assert len(times) == 12 + late
+    guided = {t for t in times if times.count(t) == 2}
+    assert all((t >= start) == (t in guided) for t in times)
+
+
 def test_speaking_by_mel_hides_the_rest_of_the_prompt():
     whole, by_mel = (
         tiny_synthesizer(precondition=True, mel_bands=10, global_prompt=True, speak_by_mel=flag)

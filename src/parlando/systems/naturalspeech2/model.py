@@ -117,6 +117,7 @@ class NaturalSpeech2(nn.Module):
         self.precondition = config.precondition
         self.relative_pitch = config.relative_pitch
         self.guidance = config.guidance
+        self.guidance_from = config.guidance_from
         self.speak_by_mel = config.speak_by_mel
         self.symbols = nn.Embedding(symbol_count, width, padding_idx=0)
         self.phoneme_encoder = _encoder(config, config.phoneme_layers)

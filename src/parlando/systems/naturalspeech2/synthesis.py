@@ -177,7 +177,8 @@ class _Denoiser:
 
     def __call__(self, z_t: Tensor, t: Tensor) -> Tensor:
         estimate = self._evaluate(z_t, t, self.states)
-        if self.guidance == 0.0 or self.states.summary is None:
+        guided = self.guidance != 0.0 and float(t[0]) >= self.model.guidance_from
+        if not guided or self.states.summary is None:
             return estimate
         dropped = torch.ones(len(z_t), dtype=torch.bool, device=z_t.device)
         without = self._evaluate(z_t, t, self.model.drop_prompt(self.states, dropped))
