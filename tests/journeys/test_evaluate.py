@@ -337,6 +337,24 @@ def test_one_failure_makes_the_exit_status_one_and_the_report_is_there(recording
         (("codec", "--codec", "{f}", "--reference", "{r}", "--levels", "1"), "is factorized"),
         (("codec", "--wavs", "{r}", "--reference", "{r}", "--limit", "0"), "--limit is 0"),
         (("codec", "--wavs", "{r}", "--reference", "{r}", "--measures", "emotion"), "RAVDESS"),
+        (
+            ("codec", "--wavs", "{m}", "--reference", "{m}", "--measures", "intelligibility"),
+            "none of 1 recordings has a text, and intelligibility cannot do without",
+        ),
+        (
+            (
+                *("codec", "--wavs", "{r}", "--reference", "{r}", "--measures", "intelligibility"),
+                *("--recogniser", "hubert", "--recogniser-model", "{m}"),
+            ),
+            "give a folder with config.json",
+        ),
+        (
+            (
+                *("codec", "--wavs", "{r}", "--reference", "{r}", "--measures", "voice"),
+                *("--encoder", "wavlm", "--encoder-model", "{m}"),
+            ),
+            "give a folder with config.json",
+        ),
         (("speech",), "give --system NAME or --wavs DIR"),
         (("speech", "--system", "a", "--wavs", "{r}"), "give --system NAME or --wavs DIR"),
         (("speech", "--protocol", "sampling"), "none of the variants group1, group2, group4"),
@@ -369,7 +387,11 @@ def test_what_a_user_can_mend_is_one_line(words, message, recordings, factorized
     (tmp_path / "mute.jsonl").write_text(json.dumps(mute))
     if "{t}" in words:
         shutil.rmtree(tmp_path / "low")
-    given = [word.format(r=recordings, t=tmp_path, f=factorized) for word in words]
+    untold = tmp_path / "untold"
+    if "{m}" in words:
+        untold.mkdir()
+        shutil.copy(recordings / "r0.wav", untold)
+    given = [word.format(r=recordings, t=tmp_path, f=factorized, m=untold) for word in words]
     assert evaluate(*given, "-o", tmp_path / "report") == 2
     told = capsys.readouterr().err
     assert message in told

@@ -6,7 +6,13 @@ from speechlike import speechlike
 from parlando.audio import waveform
 from parlando.contracts import AudioError, ConfigError
 from parlando.evaluation.measure import Recording, Trial
-from parlando.evaluation.pairing import check_rates, outputs_of, reference_trials, sound_files
+from parlando.evaluation.pairing import (
+    check_rates,
+    check_texts,
+    outputs_of,
+    reference_trials,
+    sound_files,
+)
 
 
 def write(folder, *names, rate_hz=16_000):
@@ -91,3 +97,19 @@ def test_references_become_trials_with_the_texts_beside_them(tmp_path):
     write(tmp_path, "one_two.wav")
     with pytest.raises(ConfigError, match="too like another name"):
         reference_trials(tmp_path)
+
+
+def test_missing_texts_are_told_and_refused_where_words_were_asked_for(tmp_path):
+    reference = Recording(path=tmp_path / "a.wav")
+    told, mute = Trial(id="a", text="A.", reference=reference), Trial(id="b", reference=reference)
+    measures = ("distance", "intelligibility", "phones")
+    for asked in (False, True):
+        assert check_texts([told, told], measures, tmp_path, asked=asked) == ()
+        assert check_texts([mute], ("distance", "voice"), tmp_path, asked=asked) == ()
+        assert check_texts([told, mute, mute], measures, tmp_path, asked=asked) == (
+            "2 of 3 recordings have no text (NAME.txt beside NAME.wav): intelligibility and phones "
+            "not measured of them",
+        )
+    assert len(check_texts([mute], measures, tmp_path, asked=False)) == 1
+    with pytest.raises(ConfigError, match=r"none of 2 recordings has a text, .* put NAME.txt"):
+        check_texts([mute, mute], measures, tmp_path, asked=True)

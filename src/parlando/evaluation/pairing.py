@@ -12,6 +12,7 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
 _OTHER = re.compile(r"[^\w.+,=@-]+")
 _SHOWN = 3
+_NEED_TEXTS = ("intelligibility", "phones", "robustness")
 
 
 def sound_files(folder: Path) -> dict[str, Path]:
@@ -141,6 +142,38 @@ def reference_trials(folder: Path) -> list[Trial]:
         text = transcript.read_text(encoding="utf-8").strip() if transcript.is_file() else ""
         trials[key] = Trial(id=key, text=text or None, reference=Recording(path=path))
     return list(trials.values())
+
+
+def check_texts(
+    trials: Sequence[Trial], measures: Collection[str], folder: Path, *, asked: bool
+) -> tuple[str, ...]:
+    """Say of how many recordings words are not measured, for want of a text.
+
+    Args:
+        trials: of the recordings.
+        measures: names of what is measured.
+        folder: where the recordings lie.
+        asked: whether a person asked for these measures by name.
+
+    Returns:
+        remarks for the report.
+
+    Raises:
+        ConfigError: a measure was asked for that needs texts, and there is none.
+    """
+    needing = " and ".join(name for name in measures if name in _NEED_TEXTS)
+    silent = sum(trial.text is None for trial in trials)
+    if not needing or not silent:
+        return ()
+    if silent == len(trials) and asked:
+        raise ConfigError(
+            f"{folder}: none of {silent} recordings has a text, and {needing} cannot do without; "
+            "put NAME.txt beside NAME.wav, or leave that out of --measures"
+        )
+    return (
+        f"{silent} of {len(trials)} recordings have no text (NAME.txt beside NAME.wav): "
+        f"{needing} not measured of them",
+    )
 
 
 def trial_id(name: str) -> str:

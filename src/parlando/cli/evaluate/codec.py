@@ -14,6 +14,7 @@ from parlando.evaluation.makers import CodecMaker, FilesMaker, Maker, digest_fol
 from parlando.evaluation.measure import Trial
 from parlando.evaluation.pairing import (
     check_rates,
+    check_texts,
     paired,
     reference_trials,
     sound_files,
@@ -70,7 +71,8 @@ def run_codec(options: CodecOptions) -> int:
     Raises:
         ParlandoError: a folder, the codec or a judge is not usable.
     """
-    trials = chosen(reference_trials(options.reference), options.limit, options.seed)
+    recorded = chosen(reference_trials(options.reference), options.limit, options.seed)
+    trials = recorded
     measures: tuple[str, ...] = MEASURES
     remarks = check_rates([trial.reference.path for trial in trials if trial.reference])
     if options.wavs is not None:
@@ -88,10 +90,12 @@ def run_codec(options: CodecOptions) -> int:
                 )
             trials, measures = with_attributes(trials), FACTORIZED_MEASURES
         trials = with_levels(trials, dict.fromkeys(options.levels))
+    measures = options.measures or measures
+    remarks += check_texts(recorded, measures, options.reference, asked=bool(options.measures))
     return run_report(
         [Task(trial=trial, maker="codec") for trial in trials],
         {"codec": maker},
-        options.measures or measures,
+        measures,
         judges_of(options),
         options,
         kind="codec",
