@@ -1,13 +1,17 @@
 """Comparison: what is alike shows no difference, what differs is found, and how often."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from reportlike import QUANTITIES, SIM, WER, changed, report, row, simulated
+from speechlike import speechlike
 
+from parlando.audio.waveform import save
 from parlando.contracts import ConfigError
-from parlando.evaluation.measure import Figure, Quantity
+from parlando.evaluation.measure import Figure, Quantity, Recording, Row, Trial
+from parlando.evaluation.records import audio_path
 from parlando.reporting.compare import compare, holm, paired_difference
 
 
@@ -161,9 +165,39 @@ def test_only_common_trials_are_compared_and_the_rest_is_told(tmp_path):
     assert comparison.lines[0].figures[0].count == 13
     told = "\n".join(comparison.remarks)
     assert "5 of the 20 trials of a are not in every report" in told
-    assert "same id but another text or prompt, left out: 1" in told
+    assert "same id but another text, prompt or recording, left out: 1" in told
     assert "1 of 14 common trials left out" in told
     assert "1 of the 14 common trials failed wholly or in part in b" in told
+
+
+def test_recordings_that_only_share_a_name_are_not_compared(tmp_path):
+    def made(name, pitch_hz):
+        rows = []
+        for index in range(3):
+            trial = Trial(id=f"{index:03d}", reference=Recording(path=Path(f"{index:03d}.wav")))
+            rows.append(Row(trial=trial, values={"sim_o": (0.8, 1.0)}))
+            path = audio_path(tmp_path / name, trial.id, "reference")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save(path, speechlike(0.5, pitch_hz=pitch_hz if index else 100.0), 16_000)
+        return dataclasses.replace(report(rows, tmp_path / name, name=name), kind="codec")
+
+    one, same, other = made("one", 100.0), made("same", 100.0), made("other", 120.0)
+    assert compare([one, same]).trials == ("000", "001", "002")
+    comparison = compare([one, other])
+    assert comparison.trials == ("000",)
+    told = "trials with the same id but another text, prompt or recording, left out: 2"
+    assert told in comparison.remarks
+
+
+def test_going_on_and_speaking_anew_are_two_tasks(tmp_path):
+    """Human speech is .905 like its own beginning, .779 like another utterance (VALL-E 2)."""
+    anew = [row(i, {"sim_o": (0.8, 1.0)}) for i in range(5)]
+    on = [
+        dataclasses.replace(each, trial=dataclasses.replace(each.trial, continues=True))
+        for each in anew
+    ]
+    with pytest.raises(ConfigError, match="share no trial"):
+        compare([report(anew, tmp_path), report(on, tmp_path)])
 
 
 def test_what_only_one_report_measured_is_told(tmp_path):

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from parlando.audio.waveform import load
 from parlando.contracts import ConfigError
 from parlando.evaluation.intervals import Interval, ratio_interval
 from parlando.evaluation.measure import Quantity, Row, Trial, by_sentence, ratio_of
-from parlando.evaluation.records import Report
+from parlando.evaluation.records import Report, audio_path
 
 LEVEL = 0.05
 """A difference is significant where its p, after Holm's correction, is below this."""
@@ -16,6 +17,7 @@ RESAMPLES = 4000
 """Bootstrap draws: the smallest p is 2 / 4001, so that some fifty tests leave room for Holm."""
 
 _CHUNK = 500
+_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,8 +256,27 @@ def _names(reports: Sequence[Report]) -> tuple[str, ...]:
 
 def _asked(trial: Trial) -> tuple[object, ...]:
     """What a trial asks for, apart from where the files lie on this machine."""
-    prompt = tuple((part.path.name, part.start_seconds, part.seconds) for part in trial.prompt)
-    return trial.text, prompt, trial.noise_db
+    prompt, reference = (
+        tuple((part.path.name, part.start_seconds, part.seconds) for part in parts)
+        for parts in (trial.prompt, (trial.reference,) if trial.reference else ())
+    )
+    return trial.text, prompt, trial.continues, trial.noise_db, reference
+
+
+def _same_reference(reports: Sequence[Report], trial: Trial) -> bool:
+    """Tell whether a trial has one recording in all reports that hold its sound.
+
+    Recordings without a text have nothing else to be told by: folders like to call them all 001.
+    """
+    paths = [audio_path(report.folder, trial.id, "reference") for report in reports]
+    there = [path for path in paths if path.is_file()]
+    if trial.text is not None or len(there) < 2:
+        return True
+    first, *others = (load(path).samples for path in there)
+    # The same recording may be rounded otherwise where another machine converted its rate.
+    return all(
+        len(other) == len(first) and np.allclose(other, first, atol=_ROUNDING) for other in others
+    )
 
 
 def _common_rows(
@@ -267,13 +288,16 @@ def _common_rows(
     rows, unlike = {}, 0
     for name in everywhere:
         group = tuple(rows_of[name] for rows_of in found)
-        if len({_asked(row.trial) for row in group}) == 1:
+        alike = len({_asked(row.trial) for row in group}) == 1
+        if alike and _same_reference(reports, group[0].trial):
             rows[name] = group
         else:
             unlike += 1
     remarks = []
     if unlike:
-        remarks.append(f"trials with the same id but another text or prompt, left out: {unlike}")
+        remarks.append(
+            f"trials with the same id but another text, prompt or recording, left out: {unlike}"
+        )
     for name, rows_of in zip(names, found, strict=True):
         if len(rows_of) > len(everywhere):
             remarks.append(
