@@ -5,9 +5,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from reportlike import report
 
 from parlando.contracts import TextError
-from parlando.evaluation.measure import Sample, Trial
+from parlando.evaluation.measure import Row, Sample, Trial
 from parlando.evaluation.robustness import (
     Robustness,
     alter,
@@ -24,6 +25,7 @@ from parlando.evaluation.slips import (
     word_stretch,
 )
 from parlando.generative.monotonic import viterbi
+from parlando.reporting.document import headline
 from parlando.text.vocabulary import PHONE_CLASSES, PHONES, base_phone, is_pause, is_phone
 
 HOP = 200
@@ -351,6 +353,18 @@ def test_the_measure_counts_what_was_done_and_leaves_people_alone(kind):
     keys = {quantity.key for quantity in measure.quantities}
     assert set(judged.values) <= keys
     assert {q.human for q in measure.quantities if q.human} <= keys
+
+
+def test_hits_and_false_alarms_of_the_detector_have_lines_of_their_own(tmp_path):
+    case, _ = text_tape()
+    measure = Robustness(TapeAligner, "tape")
+    sample = Sample(trial=Trial(id="t", text=TEXT), output=case.samples, reference=case.samples)
+    row = Row(trial=sample.trial, values=measure.judge(sample).values)
+    made = report([row], tmp_path, quantities=measure.quantities)
+    lines = {cells[0].text: cells[1].text for cells in headline(made).rows}
+    assert lines["Detector: human recordings that it flags (%)"] == "0.00"
+    assert lines["Detector: words cut, doubled or put in that it finds (%)"] in ("0.0", "100.0")
+    assert "Words skipped per sentence, recordings" not in lines
 
 
 def test_another_text_gives_the_level_of_chance():

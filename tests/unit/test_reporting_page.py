@@ -1,8 +1,10 @@
 """The report as a page and as Markdown: whole, self-contained, and honest about what failed."""
 
 import dataclasses
+import html
 import json
 import re
+from functools import partial
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -11,7 +13,10 @@ import soundfile
 from reportlike import QUANTITIES, TEXTS, report, row, write_audio
 
 from parlando.contracts import ConfigError
+from parlando.evaluation.intelligibility import NORMALIZER
+from parlando.evaluation.protocol import read_protocol
 from parlando.evaluation.records import audio_path
+from parlando.recipes import to_mapping
 from parlando.reporting import document, pictures, wording
 from parlando.reporting.markdown import write_markdown
 from parlando.reporting.page import write_page
@@ -352,6 +357,20 @@ def test_markdown_has_the_same_numbers_and_escapes(rows, tmp_path):
     assert r"PromptError: \<too short\> & quiet" in text
     widths = {line.count(" | ") for line in text.splitlines() if line.startswith("| Word error")}
     assert widths == {4}
+
+
+def test_judge_normaliser_subset_and_rule_of_the_prompt_are_in_every_form(rows, tmp_path):
+    """A word error rate without these is no figure that anybody could set beside another."""
+    wer = dataclasses.replace(QUANTITIES[0], judge=f"pocketsphinx-5 en-us; {NORMALIZER}")
+    made = report(rows, tmp_path, quantities=(wer,))
+    made = dataclasses.replace(made, protocol=to_mapping(read_protocol("naturalspeech2")))
+    for write in (write_markdown, partial(write_page, pictures=0)):
+        said = " ".join(html.unescape(write(made).read_text(encoding="utf-8")).split())
+        assert f"pocketsphinx-5 en-us; {NORMALIZER}" in said
+        assert "splits: test" in said
+        assert "part: test-clean" in said
+        assert "speakers: 40; sentences per speaker: 15" in said
+        assert "rule: other-utterance; seconds: 3.0" in said
 
 
 def test_a_folder_that_cannot_be_written_is_told(rows, tmp_path):

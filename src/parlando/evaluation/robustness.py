@@ -330,7 +330,14 @@ def _slip_quantities(judge: str) -> tuple[Quantity, ...]:
         if control is not None:
             levels[control] = f"{title}, another text"
         made += [
-            Quantity(key=name, title=said, unit=unit, judge=judge) for name, said in levels.items()
+            Quantity(
+                key=name,
+                title=said,
+                unit=unit,
+                judge=judge,
+                compared=said != of_people.get(key),
+            )
+            for name, said in levels.items()
         ]
     flagged = "Detector: human prompts that it flags"
     return (

@@ -104,10 +104,14 @@ def ratio(row: Row, key: str) -> float | None:
 
 
 def main_quantities(report: Report) -> list[Quantity]:
-    """List the quantities of a report, without those that only are the levels of others."""
+    """List the quantities of a report, without those that only are the levels of others.
+
+    What tells of people or of a judge, such as a detector's false alarms, is named even where it
+    stands beside another quantity as the level of people.
+    """
     found = report.quantities()
     levels = {key for each in found.values() for key in (each.human, each.control)}
-    return [quantity for key, quantity in found.items() if key not in levels]
+    return [each for key, each in found.items() if key not in levels or not each.compared]
 
 
 def per_utterance(report: Report) -> list[Quantity]:
@@ -233,7 +237,7 @@ def condition_table(report: Report, name: str, values: Sequence[str]) -> Table:
         if not having:
             continue
         best = _best(having, quantity)
-        cells = [Cell(text=head(quantity))]
+        cells = [Cell(text=head(quantity), detail=quantity.judge if name in told(report) else "")]
         cells += [_figure_cell(figure, strong=figure is best) for figure in figures]
         if levels:
             overall = report.figure(quantity.key)
@@ -275,12 +279,12 @@ def crossed_table(report: Report) -> Table:
         levels = [Cell(text=text) for text in aligned(ends, quantity)]
         rows += [
             (
-                Cell(text=head(quantity)),
+                Cell(text=head(quantity), detail="" if place else quantity.judge),
                 Cell(text=", ".join(line)),
                 *(_figure_cell(figure, strong=figure is best) for figure in figures),
                 *levels,
             )
-            for line, figures in zip(lines, block, strict=True)
+            for place, (line, figures) in enumerate(zip(lines, block, strict=True))
             if any(figures)
         ]
     columns = (

@@ -13,6 +13,7 @@ from parlando.reporting.papers import paper_tables
 MARKDOWN_NAME = "report.md"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 _LISTED = 20
+_TOLD = ("name", "title", "source", "description", "differences")
 
 
 def write_markdown(report: Report) -> Path:
@@ -44,6 +45,10 @@ def markdown(report: Report) -> str:
         parts += [escape(note) for note in paper.notes]
     parts += _worst(report)
     parts += _failures(report)
+    rules = {key: each for key, each in report.protocol.items() if key not in _TOLD}
+    if fields := document.protocol_fields(rules):
+        parts.append("## Rules of the protocol")
+        parts.append("\n".join(f"- {escape(name)}: {escape(text)}" for name, text in fields))
     return "\n\n".join(parts) + "\n"
 
 
