@@ -39,6 +39,7 @@ from parlando.evaluation.makers import FilesMaker
 from parlando.evaluation.material import place_of, spread
 from parlando.evaluation.measure import Trial
 from parlando.evaluation.pairing import trial_id
+from parlando.evaluation.papers import CODEC_TABLES
 from parlando.evaluation.records import Report, read_report
 from parlando.evaluation.voice_pairs import PAIRS
 from parlando.evaluation.worker import Task
@@ -215,6 +216,7 @@ class Benchmark:
             kind="codec",
             name=maker.name,
             protocol=protocol,
+            papers=CODEC_TABLES,
         )
         return read_report(self.folder / name)
 

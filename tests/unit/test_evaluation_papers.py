@@ -10,6 +10,7 @@ from parlando.evaluation.measure import Quantity
 from parlando.evaluation.measures import Judges, build_measures
 from parlando.evaluation.papers import (
     CODEC_TABLES,
+    CONVERSION_TABLES,
     OTHER_DATA,
     PaperQuantity,
     PaperRow,
@@ -40,7 +41,7 @@ def test_every_table_loads(name):
 
 def test_every_table_is_set_beside_something():
     used = {name for protocol in protocol_names() for name in read_protocol(protocol).papers}
-    assert used | set(CODEC_TABLES) == set(paper_names())
+    assert used | {*CODEC_TABLES, *CONVERSION_TABLES} == set(paper_names())
 
 
 LISTENERS = {"smos", "cmos"}
@@ -120,6 +121,13 @@ def test_codecs_are_not_compared_across_test_recordings():
     pesq = Quantity(key="pesq", title="PESQ")
     figures = beside(CODEC_TABLES, [pesq], same_data=True)
     assert len(figures) == 8
+    assert not any(figure.comparable for figure in figures)
+
+
+def test_conversions_are_not_compared_across_pairs():
+    likeness = Quantity(key="sim_target", title="Similarity", judge="wavlm-large-tdnn")
+    figures = beside(CONVERSION_TABLES, [likeness, WER], same_data=True)
+    assert [figure.value for figure in figures if figure.system == "FACodec"] == [0.86, 3.46]
     assert not any(figure.comparable for figure in figures)
 
 

@@ -19,6 +19,9 @@ _PAPERS = Path(__file__).with_name("papers")
 CODEC_TABLES = ("naturalspeech3-codecs",)
 """Tables for reports of codecs, which follow no protocol file."""
 
+CONVERSION_TABLES = ("naturalspeech3-conversion",)
+"""Tables for reports of conversions, which follow none either."""
+
 OTHER_DATA = "not on the sentences of the paper"
 
 

@@ -12,6 +12,7 @@ from parlando.cli.evaluate.speech import Kind
 from parlando.contracts import ConfigError
 from parlando.evaluation.makers import ConversionMaker, FilesMaker, Maker, digest_folder
 from parlando.evaluation.pairing import check_rates, outputs_of, sound_files
+from parlando.evaluation.papers import CONVERSION_TABLES
 from parlando.evaluation.voice_pairs import PAIRS, PROTOCOL, conversion_pairs
 from parlando.evaluation.worker import Task
 
@@ -82,6 +83,7 @@ def run_convert(options: ConvertOptions) -> int:
         name=maker.name,
         protocol=PROTOCOL,
         remarks=remarks,
+        papers=CONVERSION_TABLES,
     )
 
 
