@@ -345,7 +345,7 @@ def test_a_codec_codes_with_the_levels_that_are_asked_for(sounds):
     assert made[1].details["codes"][0] == made[0].details["codes"][0]
     assert all(len(one.samples) == len(reference) for one in made)
     assert len(made[0].details["codes"][0]) == -(-len(reference) // made[0].details["hop_samples"])
-    with pytest.raises(ConfigError, match="99 levels; tiny has 1 to"):
+    with pytest.raises(ConfigError, match="99 levels; the codec has 1 to"):
         maker.make(Trial(id="x", options={"levels": 99}), None, reference)
     other = CodecMaker(lambda: tiny_codec(24_000), name="tiny")
     with pytest.raises(AudioError, match="works at 24000 Hz"):

@@ -168,6 +168,9 @@ def test_output_and_recording_are_heard_each_by_itself(toy):
     judged = toy.judge(Sample(trial=ten(), output=sound(3), reference=sound(1)))
     assert judged.values["wer"] == (8, 10)
     assert judged.values["wer_human"] == (1, 10)
+    # Of characters it was the same there: "four" heard as "for" is one of them.
+    assert judged.values["cer"] == (len(TEN) - len("one two"), len(TEN))
+    assert judged.values["cer_human"] == (1, len(TEN))
     assert judged.notes["heard_human"] == TEN.replace("four", "for")
     same = toy.judge(Sample(trial=ten(), output=sound(1), reference=sound(1)))
     assert same.values["wer"] == same.values["wer_human"] == (1, 10)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from parlando.contracts import ConfigError
-from parlando.evaluation.intelligibility import scoring_words
+from parlando.evaluation.intelligibility import Intelligibility, scoring_words
+from parlando.evaluation.measure import Sample, Trial
 from parlando.evaluation.recognizers import (
     HUBERT,
     HubertRecognizer,
@@ -143,6 +144,30 @@ def test_whisper_hears_the_same_twice_and_after_a_journey(whisper_folder):
     assert recognizer.transcribe(babble(0, 1.0), 16_000) == heard
     assert pickle.loads(pickle.dumps(recognizer)).transcribe(babble(0, 1.0), 16_000) == heard
     assert recognizer.name.startswith("Whisper whisper-tiny")
+
+
+@pytest.mark.parametrize(
+    ("recognizer", "network"),
+    [
+        (HubertRecognizer, "HubertForCTC"),
+        (WhisperRecognizer, "WhisperForConditionalGeneration"),
+    ],
+)
+def test_weights_are_read_once_for_all_sounds(recognizer, network, request, monkeypatch):
+    """Elsewhere a driver read Whisper anew for every file."""
+    transformers = pytest.importorskip("transformers")
+    place = "hubert_folder" if recognizer is HubertRecognizer else "whisper_folder"
+    read, load = [], getattr(transformers, network).from_pretrained
+    monkeypatch.setattr(
+        getattr(transformers, network),
+        "from_pretrained",
+        lambda *words, **more: [read.append(words), load(*words, **more)][1],
+    )
+    measure = Intelligibility(lambda: recognizer(request.getfixturevalue(place)))
+    for number in range(3):
+        sound = babble(number, 0.3)
+        measure.judge(Sample(trial=Trial(id="t", text="The trees."), output=sound, reference=sound))
+    assert len(read) == 1
 
 
 def test_whisper_writes_figures_out_and_hears_all_pieces_of_long_sound(whisper_folder, monkeypatch):
