@@ -230,9 +230,13 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+from fakejudges import Spellbound, Twin
 from test_evaluation_engine import run, trials
 if __name__ == "__main__":
-    run(trials(*sys.argv[3:]), Path(sys.argv[2]), processes=2)
+    report = Path(sys.argv[2])
+    seen = report.parent / "calls"
+    measures = [Spellbound(seen, after=8), Twin(seen)]
+    run(trials(*sys.argv[3:]), report, measures, processes=2)
 """
 
 

@@ -79,7 +79,7 @@ class VALLE2ObjectiveConfig:
     autoregressive_weight: float = 1.0
     """Weight of the first level's cross-entropy."""
     nonautoregressive_weight: float = 1.0
-    """Weight of the other levels' cross-entropy."""
+    """Weight of the other levels' cross-entropy; at 0 their network is left as it is."""
     prompt_weight: float = 0.0
     """Weight of the prompt's own codes in the first level's loss: 1 trains on the joined sequence
     as on one utterance, which few hours of speech need; 0 on the target alone."""

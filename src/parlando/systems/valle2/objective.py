@@ -139,10 +139,11 @@ class VALLE2Objective(nn.Module):
         dropped = torch.rand(count, device=device) < config.drop_text
         first, logged = self._autoregressive(joined, dropped, config.prompt_weight)
         losses = {name: config.autoregressive_weight * loss for name, loss in first.items()}
-        level = torch.randint(1, self.model.levels, (count,), device=device)
-        loss, accuracy = self._nonautoregressive(joined, level)
-        losses["nonautoregressive"] = config.nonautoregressive_weight * loss
-        logged["nonautoregressive_accuracy"] = accuracy
+        if config.nonautoregressive_weight > 0.0:
+            level = torch.randint(1, self.model.levels, (count,), device=device)
+            loss, accuracy = self._nonautoregressive(joined, level)
+            losses["nonautoregressive"] = config.nonautoregressive_weight * loss
+            logged["nonautoregressive_accuracy"] = accuracy
         # One read for all: each makes the host wait for an accelerator.
         read = torch.stack(list(logged.values())).tolist()
         return PhaseResult(losses=losses, logs=dict(zip(logged, read, strict=True)))
