@@ -251,18 +251,31 @@ def test_each_group_is_asked_to_look_at_its_first_phone():
         [0, 0, 1, 1, 1, 2, 3, 4, 4, 4, 5, 5, 5, 5, 5, 6, 6],
         [0, 0, 0, 2, 2, 3, 3, 3, 3, 3],
     ]
-    looks = torch.zeros(2, 17, 8)
+    looks = torch.zeros(1, 2, 17, 8)
     for row, wanted in enumerate(columns):
-        looks[row, range(len(wanted)), wanted] = 40.0
+        looks[0, row, range(len(wanted)), wanted] = 40.0
     mask = mask_of([17, 10])
     assert float(alignment_loss(looks, found, mask, 2)) < 1e-6
-    assert float(alignment_loss(looks.roll(1, dims=1), found, mask, 2)) > 1.0
+    assert float(alignment_loss(looks.roll(1, dims=2), found, mask, 2)) > 1.0
     # A group of nothing but ends looks at the end of the text.
-    looks = torch.zeros(2, 34, 8)
-    looks[0, 33, 7] = 40.0
+    looks = torch.zeros(1, 2, 34, 8)
+    looks[0, 0, 33, 7] = 40.0
     only = torch.zeros(2, 34, dtype=torch.bool)
     only[0, 33] = True
     assert float(alignment_loss(looks, joined(group=1), only, 1)) < 1e-6
+
+
+def test_heads_are_shown_all_that_they_see_and_nothing_later():
+    model, found = tiny_model(watched_layers=(0, 1)).eval(), joined()
+    _, mask, _, looks = first_level(model, found)
+    counts = found.symbol_mask.sum(1)
+    assert looks.shape[:3] == (2, 2, mask.shape[1] // 2)
+    for row, count in enumerate(counts):
+        # The text and its end, the begin symbol, and the groups before the one to predict.
+        groups = torch.arange(int(mask[row].sum()) // 2)
+        seen = looks[:, row, : len(groups)].isfinite().sum(-1)
+        assert torch.equal(seen, (int(count) + 1 + 1 + groups).expand(2, -1))
+        assert looks[:, row, 0, : int(count) + 2].isfinite().all()
 
 
 def test_a_batch_without_the_text_of_prompts_is_refused():
@@ -384,7 +397,8 @@ def _say_again(model, found):
         ({"group": 9}, "group is 9"),
         ({"levels": 1}, "levels 1"),
         ({"longest_prompt_frames": 4800}, "room to speak"),
-        ({"watched_layer": 12}, "watched_layer is 12"),
+        ({"watched_layers": (3, 12)}, r"watched_layers is \(3, 12\)"),
+        ({"watched_layers": (3, 1)}, "expected ascending ones, 0 to 11"),
     ],
 )
 def test_impossible_shapes_are_refused(differences, message):
@@ -395,8 +409,8 @@ def test_impossible_shapes_are_refused(differences, message):
 
 
 def test_showing_where_to_look_needs_a_layer_that_is_watched():
-    with pytest.raises(ConfigError, match="watched_layer"):
-        tiny_objective(objective=VALLE2ObjectiveConfig(alignment_weight=1.0), watched_layer=None)
+    with pytest.raises(ConfigError, match="watched_layers"):
+        tiny_objective(objective=VALLE2ObjectiveConfig(alignment_weight=1.0), watched_layers=())
 
 
 @pytest.mark.parametrize("preset", [paper, valle])

@@ -285,6 +285,20 @@ def test_detail_is_dropped_by_whole_items(stage):
         assert torch.equal(whole, ~missing)
 
 
+def test_disguised_items_have_a_dropout_of_their_own():
+    trained = objective("joint", detail_dropout=0.0)
+    trained.codec.quantizers.eval()
+    batch = labelled()
+    disguised = torch.tensor([True, False, True, False])
+    marked = batch | {"source": batch["waveform"], "disguised": disguised}
+    with torch.no_grad():
+        latents = trained.codec.factorize(trained.codec.features(batch["waveform"])).latents
+    seen = decoder_inputs(trained)
+    trained("generator", marked, 0, None)
+    told = latents["prosody"] + latents["content"]
+    assert torch.equal((seen[0] - told).abs().amax(dim=(1, 2)) < 1e-4, disguised)
+
+
 def test_the_distance_may_train_detail_alone():
     trained = objective("joint", reconstruct_detail_only=True, detail_dropout=0.0)
     losses = trained("generator", labelled(), 0, None).losses
@@ -414,7 +428,7 @@ def test_codes_come_of_the_source_and_timbre_and_target_of_the_waveform():
 
 
 def test_phases_of_disguised_items_do_not_count():
-    trained = objective("autoencoder", detail_dropout=0.0)
+    trained = objective("autoencoder", detail_dropout=0.0, disguised_detail_dropout=0.0)
     batch = labelled() | {"source": labelled()["waveform"]}
     losses = []
     for disguised in (False, True):
@@ -511,6 +525,8 @@ def test_configurations_are_checked():
         FACodecObjectiveConfig(stage="all")
     with pytest.raises(ConfigError, match="detail_dropout"):
         FACodecObjectiveConfig(detail_dropout=1.5)
+    with pytest.raises(ConfigError, match="disguised_detail_dropout"):
+        FACodecObjectiveConfig(disguised_detail_dropout=-0.1)
     with pytest.raises(ConfigError, match="level_bits"):
         FACodecObjectiveConfig(level_bits=0.0)
     with pytest.raises(ConfigError, match="multiples of 4"):

@@ -3,7 +3,14 @@ import pytest
 from speechlike import speechlike
 
 from parlando.audio.pitch import f0
-from parlando.data.augment import Voice, change_voice, stretch_time, voices_of
+from parlando.data.augment import (
+    Voice,
+    change_voice,
+    disguise,
+    equalize,
+    stretch_time,
+    voices_of,
+)
 
 RATE = 16_000
 
@@ -68,3 +75,36 @@ def test_stretching_keeps_pitch_level_and_rhythm(ratio):
 def test_tiny_inputs_keep_their_length_rule():
     for samples in (0, 1, 500):
         assert len(stretch_time(np.ones(samples, np.float32), RATE, 1.1)) == round(samples * 1.1)
+
+
+def test_colouring_gives_each_frequency_its_gain_and_moves_nothing():
+    time = np.arange(RATE) / RATE
+    points = np.geomspace(60.0, RATE / 2, 5)
+    tones = [np.sin(2 * np.pi * hertz * time) for hertz in points[1:4]]
+    gains_db = np.array([0.0, 6.0, -8.0, 3.0, 0.0])
+    for tone, gain_db in zip(tones, gains_db[1:4], strict=True):
+        inner = slice(2000, -2000)
+        expected = tone * 10.0 ** (gain_db / 20.0)
+        np.testing.assert_allclose(
+            equalize(tone, RATE, gains_db)[inner], expected[inner], atol=0.02
+        )
+    click = np.zeros(4000)
+    click[-1] = 1.0
+    assert np.abs(equalize(click, RATE, gains_db)[:2000]).max() < 1e-3  # nothing wraps around
+
+
+def test_a_disguise_keeps_time_and_level_and_changes_pitch_and_colour():
+    speech = speechlike(2.0, pitch_hz=140.0)
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        hidden = disguise(speech, RATE, rng)
+        assert hidden.shape == speech.shape
+        assert hidden.dtype == np.float32
+        assert np.mean(hidden**2) == pytest.approx(np.mean(speech**2), rel=1e-4)
+        assert 0.74 < median_pitch(hidden) / 140.0 < 1.35
+        envelopes = [
+            np.abs(np.fft.rfft(x))[100:8000].reshape(100, -1).mean(1) for x in (speech, hidden)
+        ]
+        change_db = 20.0 * np.log10(envelopes[1] / envelopes[0])
+        assert np.ptp(change_db) > 6.0
+    assert np.isfinite(disguise(np.zeros(12_800, np.float32), RATE, rng)).all()

@@ -57,17 +57,20 @@ def test_without_causality_all_real_positions_are_seen():
     assert (x.grad[mask].abs().sum(-1) > 0.0).all()
 
 
-@pytest.mark.parametrize("layer", [0, 2])
-def test_watching_changes_nothing_and_shows_the_products(layer):
+@pytest.mark.parametrize("layers", [(0,), (2,), (0, 2)])
+def test_watching_changes_nothing_and_shows_the_products(layers):
     network, x = transformer(), torch.randn(2, 6, 16)
-    states, shown = network.watched(x, layer)
+    states, shown = network.watched(x, layers)
     torch.testing.assert_close(states, network(x))
-    assert shown.shape == (2, 6, 6)
-    for before in network.layers[:layer]:
-        x = before(x, None, True, None)
-    chosen = network.layers[layer]
-    query, key, _ = chosen.query_key_value(chosen.attention_norm(x)).chunk(3, dim=-1)
-    torch.testing.assert_close(shown, query[..., :8] @ key[..., :8].transpose(1, 2) / 8**0.5)
+    assert shown.shape == (len(layers), 2, 6, 6)
+    for layer, products in zip(layers, shown, strict=True):
+        state = x
+        for before in network.layers[:layer]:
+            state = before(state, None, True, None)
+        chosen = network.layers[layer]
+        query, key, _ = chosen.query_key_value(chosen.attention_norm(state)).chunk(3, dim=-1)
+        expected = query[..., :8] @ key[..., :8].transpose(1, 2) / 8**0.5
+        torch.testing.assert_close(products, expected)
 
 
 def test_dropout_acts_in_training_only():

@@ -34,7 +34,7 @@ def run(options: Options) -> None:
     Raises:
         ParlandoError: there is no checkpoint, or it cannot be read or written.
     """
-    from parlando.registry import CODEC_OF, RELEASES, codec_of, load_codec, load_trained
+    from parlando.registry import CODEC_OF, RELEASES, codec_of, load_any_codec, load_trained
     from parlando.training.checkpoint import WEIGHTS_NAME, read_card, save_release
     from parlando.training.loop import existing_checkpoints
 
@@ -48,7 +48,7 @@ def run(options: Options) -> None:
     if card.kind in CODEC_OF and (codec := codec_of(folder, card.kind)) not in RELEASES:
         # A folder of the user's own: the system is worth nothing without it.
         codec_card = read_card(Path(codec))
-        save_release(options.out / "codec", load_codec(codec), codec_card, options.bits)
+        save_release(options.out / "codec", load_any_codec(codec), codec_card, options.bits)
     size = (options.out / WEIGHTS_NAME).stat().st_size
     count = sum(parameter.numel() for parameter in module.parameters())
     Console().print(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from parlando.codecs.facodec.model import ATTRIBUTES, FACodec
@@ -27,6 +28,13 @@ def fits(codec: AnyCodec, levels: int, size: int) -> bool:
     most, entries = code_shape(codec)
     enough = levels == most if isinstance(codec, FACodec) else levels <= most
     return enough and size == entries
+
+
+def codebook_vectors(codec: AnyCodec) -> Tensor:
+    """Return what the codes of each level stand for: ``(Q, K, D)``."""
+    if isinstance(codec, FACodec):
+        return torch.stack([codec.codebook_vectors(level) for level in range(codec.levels)])
+    return codec.quantizer.codebooks
 
 
 def level_names(codec: AnyCodec) -> tuple[str, ...]:

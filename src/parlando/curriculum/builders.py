@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from parlando.aligner import config as aligner_config
+from parlando.codecs.codes import AnyCodec, code_shape, codebook_vectors, fits
 from parlando.codecs.facodec import config as facodec_config
 from parlando.codecs.rvq import config as rvq_config
 from parlando.contracts import ConfigError
@@ -166,30 +167,16 @@ def build_valle2(
     Raises:
         ParlandoError: the data, the codec or the checkpoint is missing, damaged or does not fit.
     """
-    from parlando.codecs.codes import code_shape, fits
-    from parlando.codecs.facodec.model import FACodec
-    from parlando.registry import load_any_codec
     from parlando.systems.valle2.model import VALLE2
     from parlando.systems.valle2.objective import VALLE2Objective
     from parlando.text.vocabulary import SYMBOLS
 
-    codec = load_any_codec(objective.codec)
-    levels, size = code_shape(codec)
-    if not fits(codec, config.levels, config.codebook_size):
-        raise ConfigError(
-            f"the codec {objective.codec} has {levels} levels of {size} codes, the preset reads "
-            f"{config.levels} of {config.codebook_size}; set levels and codebook_size in the "
-            "recipe's [model]"
-        )
+    codec = _codec_of_codes(objective.codec, config.levels, config.codebook_size)
     model = VALLE2(config, len(SYMBOLS))
     if init is not None:
         load_weights(init, model)
     elif objective.loss.codebook_start:
-        if isinstance(codec, FACodec):
-            vectors = torch.stack([codec.codebook_vectors(level) for level in range(levels)])
-        else:
-            vectors = codec.quantizer.codebooks
-        model.start_from_codebooks(vectors)
+        model.start_from_codebooks(codebook_vectors(codec))
     return VALLE2Objective(model, objective.loss)
 
 
@@ -206,33 +193,36 @@ def build_naturalspeech3(
     """
     from parlando.codecs.facodec.model import FACodec
     from parlando.nn.factorized import sphere
-    from parlando.registry import load_any_codec
     from parlando.systems.naturalspeech3.model import NaturalSpeech3
     from parlando.systems.naturalspeech3.objective import NaturalSpeech3Objective
     from parlando.text.vocabulary import SYMBOLS
 
-    codec = load_any_codec(objective.codec)
+    codec = _codec_of_codes(objective.codec, config.levels, config.codebook_size)
+    prosody_entries, names = None, []
     if isinstance(codec, FACodec):
-        levels, size = codec.levels, codec.codebook_size
-        vectors = [codec.codebook_vectors(level) for level in range(levels)]
         prosody_entries = sphere(codec.quantizer("prosody").codebooks[0])
         names = [
             f"{name}_{number + 1}" if at.stop - at.start > 1 else name
             for name, at in codec.levels_of.items()
             for number in range(at.stop - at.start)
         ]
-    else:
-        vectors, prosody_entries, names = list(codec.quantizer.codebooks), None, []
-        levels, size = len(vectors), len(vectors[0])
-    if config.levels > levels or config.codebook_size != size:
-        raise ConfigError(
-            f"the codec {objective.codec} has {levels} levels of {size} codes, the "
-            f"preset reads {config.levels} of {config.codebook_size}; set levels and "
-            "codebook_size in the recipe's [model]"
-        )
     model = NaturalSpeech3(config, len(SYMBOLS))
     if init is not None:
         load_weights(init, model)
     elif objective.loss.codebook_start:
-        model.frames.start_from_vectors(vectors)
+        model.frames.start_from_vectors(list(codebook_vectors(codec)))
     return NaturalSpeech3Objective(model, objective.loss, prosody_entries, names)
+
+
+def _codec_of_codes(name: str, levels: int, size: int) -> AnyCodec:
+    """Load the codec whose codes a system shall speak, and see that they are those it reads."""
+    from parlando.registry import load_any_codec
+
+    codec = load_any_codec(name)
+    if not fits(codec, levels, size):
+        has, entries = code_shape(codec)
+        raise ConfigError(
+            f"the codec {name} has {has} levels of {entries} codes, the preset reads {levels} of "
+            f"{size}; set levels and codebook_size in the recipe's [model]"
+        )
+    return codec

@@ -15,6 +15,11 @@ from parlando.audio.waveform import resample
 LOWEST_FACTOR = 0.85
 HIGHEST_FACTOR = 1.18
 
+DISGUISE_FACTORS = (0.75, 1.33)
+"""Lowest and highest ratio of pitch and formants in a disguise."""
+EQUALIZER_DB, EQUALIZER_POINTS = 10.0, 9
+"""Range of the gains of a disguise to both sides, and their number."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Voice:
@@ -62,6 +67,52 @@ def change_voice(samples: np.ndarray, rate_hz: int, voice: Voice) -> np.ndarray:
     """
     shifted = resample(samples, rate_hz * voice.factor, rate_hz)
     return stretch_time(shifted, rate_hz, voice.factor / voice.tempo)
+
+
+def disguise(samples: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """Hide who speaks, frame for frame: the same words and tune in a voice nobody has.
+
+    Source: Choi et al. 2021 (NANSY), section 3.1: formants, pitch and frequency response are
+    changed at random. Formants and pitch go together here.
+
+    Args:
+        samples: ``(S,)``.
+        rate_hz: sampling rate.
+        rng: where the voice is drawn from.
+
+    Returns:
+        ``(S,)`` float32, as loud as it was.
+    """
+    low, high = np.log(DISGUISE_FACTORS)
+    factor = float(np.exp(rng.uniform(low, high)))
+    changed = change_voice(samples, rate_hz, Voice(name="disguise", factor=factor, tempo=1.0))
+    changed = np.pad(changed, (0, max(0, len(samples) - len(changed))))[: len(samples)]
+    gains_db = rng.uniform(-EQUALIZER_DB, EQUALIZER_DB, EQUALIZER_POINTS)
+    coloured = equalize(changed, rate_hz, gains_db)
+    level, own = (float(np.sqrt(np.mean(np.square(x)))) for x in (samples, coloured))
+    return (coloured * (level / max(own, 1e-9))).astype(np.float32)
+
+
+def equalize(samples: np.ndarray, rate_hz: int, gains_db: np.ndarray) -> np.ndarray:
+    """Colour a sound: gains at frequencies from 60 Hz to half the rate, evenly by their logarithm.
+
+    Between them the gain in dB is linear in the logarithm of frequency; phases stay.
+
+    Args:
+        samples: ``(S,)``.
+        rate_hz: sampling rate.
+        gains_db: ``(P,)``, two or more.
+
+    Returns:
+        ``(S,)`` float32.
+    """
+    points = np.geomspace(60.0, rate_hz / 2, len(gains_db))
+    # What lies before the sound and after it must not wrap around.
+    count = len(samples) + 1024
+    frequency = np.fft.rfftfreq(count, 1.0 / rate_hz)
+    gain_db = np.interp(np.log(np.maximum(frequency, 1.0)), np.log(points), gains_db)
+    spectrum = np.fft.rfft(samples, count) * 10.0 ** (gain_db / 20.0)
+    return np.fft.irfft(spectrum, count)[: len(samples)].astype(np.float32)
 
 
 def stretch_time(samples: np.ndarray, rate_hz: int, ratio: float) -> np.ndarray:

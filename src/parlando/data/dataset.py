@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from parlando.contracts import ConfigError
-from parlando.data.augment import HIGHEST_FACTOR, LOWEST_FACTOR, Voice, change_voice
+from parlando.data.augment import disguise
 from parlando.data.batching import (
     BatchPlan,
     bucket,
@@ -51,7 +51,7 @@ class AudioCrops:
         flip_polarity: whether to negate half of the crops.
         labelled: whether to tell phones, pitch and speaker as well; needs the alignment.
         disguise_share: share of crops that are given in another voice beside their own, frame for
-            frame: pitch and formants moved together, as :mod:`parlando.data.augment` does it.
+            frame, by :func:`parlando.data.augment.disguise`.
         validation_batches: how many batches of the split ``valid`` to measure on.
     """
 
@@ -145,10 +145,7 @@ class AudioCrops:
         disguised = float(rng.uniform()) < self._disguise_share
         source = crop
         if disguised:
-            low, high = np.log(LOWEST_FACTOR), np.log(HIGHEST_FACTOR)
-            voice = Voice(name="disguise", factor=float(np.exp(rng.uniform(low, high))), tempo=1.0)
-            changed = torch.from_numpy(change_voice(crop.numpy(), self.corpus.rate_hz, voice))
-            source = pad([changed[: len(crop)]], len(crop))[0]
+            source = torch.from_numpy(disguise(crop.numpy(), self.corpus.rate_hz, rng))
         return {"source": source, "disguised": torch.tensor(disguised)}
 
     def _read(self, index: int, start: int) -> Tensor:

@@ -1,5 +1,7 @@
 """A plain transformer, causal or not, that can go on from cached keys and values."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -142,18 +144,18 @@ class Transformer(nn.Module):
         normed: Tensor = self.norm(x)
         return normed
 
-    def watched(self, x: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Do the same for a whole sequence, and show where the first head of a layer looks.
+    def watched(self, x: Tensor, layers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Do the same for a whole sequence, and show where the first heads of W layers look.
 
         Returns:
-            ``(B, T, D)``, and that head's products of queries and keys ``(B, T, T)``.
+            ``(B, T, D)``, and those heads' products of queries and keys ``(W, B, T, T)``.
         """
-        shown = x.new_zeros(())
+        shown = []
         for index, each in enumerate(self.layers):
-            if index == layer:
-                shown = each.scores(x)  # type: ignore[operator]
+            if index in layers:
+                shown.append(each.scores(x))  # type: ignore[operator]
             x = each(x, None, self.causal, None)
-        return self.norm(x), shown
+        return self.norm(x), torch.stack(shown)
 
     def _attention_mask(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor | None:
         """Return which keys each query sees, ``(B, 1, T or 1, M)``; None: the rule alone says."""

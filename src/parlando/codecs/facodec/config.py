@@ -90,6 +90,9 @@ class FACodecObjectiveConfig:
     """Steps over which it rises from 0, so that the adversaries know something first."""
     detail_dropout: float = 0.5
     """Share of items that are decoded without detail; 0 switches it off."""
+    disguised_detail_dropout: float = 1.0
+    """The same share of the items whose codes come of a disguised voice (``disguise_share`` of the
+    data): detail says how the recording sounds, the voice that comes out is to be the timbre's."""
     reconstruct_detail_only: bool = False
     """The distance to the waveform trains detail alone, as in the published code."""
     mel_weight: float = 10.0
@@ -132,10 +135,9 @@ class FACodecObjectiveConfig:
             raise ConfigError(
                 f"stage is {self.stage!r}; choose 'autoencoder', 'joint' or 'decoder'"
             )
-        if not 0.0 <= self.detail_dropout <= 1.0:
-            raise ConfigError(
-                f"detail_dropout is {self.detail_dropout}; give a share between 0 and 1"
-            )
+        for name in ("detail_dropout", "disguised_detail_dropout"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give a share between 0 and 1")
         if self.level_bits <= 0.0:
             raise ConfigError(f"level_bits is {self.level_bits}; give more than 0")
         if any(window < 4 or window % 4 for window in self.critic_windows):

@@ -232,8 +232,9 @@ class FACodecObjective(nn.Module):
         waveform, config = self._whole_frames(batch["waveform"]), self.config
         with torch.set_grad_enabled(not self._freezes):
             factors, timbre = self._encode(waveform, batch)
-        produced = self.codec.decode(self._decoded_latent(factors), timbre).float()
-        own = None if "disguised" not in batch else ~batch["disguised"]
+        disguised = batch.get("disguised")
+        produced = self.codec.decode(self._decoded_latent(factors, disguised), timbre).float()
+        own = None if disguised is None else ~disguised
         mel, fine = sampled_distances(produced, waveform, self.codec.rate_hz, own)
         losses = {"mel": config.mel_weight * mel, "complex": config.complex_weight * fine}
         figures: dict[str, float] = {}
@@ -260,14 +261,17 @@ class FACodecObjective(nn.Module):
         with torch.autocast(waveform.device.type, enabled=False):
             return self.codec.factorize(features, noise), timbre
 
-    def _decoded_latent(self, factors: Factors) -> Tensor:
+    def _decoded_latent(self, factors: Factors, disguised: Tensor | None) -> Tensor:
         """Sum the attributes, some items without detail, as the decoder will read them."""
         latents = dict(factors.latents)
         if self.config.reconstruct_detail_only:
             latents |= {name: latents[name].detach() for name in ATTRIBUTES[:-1]}
-        detail = latents["detail"]
-        kept = torch.rand(len(detail), 1, 1, device=detail.device) >= self.config.detail_dropout
-        latents["detail"] = detail * kept
+        detail, share = latents["detail"], self.config.detail_dropout
+        shares = torch.full((len(detail),), share, device=detail.device)
+        if disguised is not None:
+            shares = shares.masked_fill(disguised, self.config.disguised_detail_dropout)
+        kept = torch.rand(len(detail), device=detail.device) >= shares
+        latents["detail"] = detail * kept[:, None, None]
         return torch.stack([latents[name] for name in ATTRIBUTES]).sum(0)
 
     def _read(

@@ -51,9 +51,9 @@ class VALLE2Config:
     """Window of repetition-aware sampling where a call does not say; 0 is plain sampling."""
     top_p: float = 0.8
     """Nucleus where a call does not say."""
-    watched_layer: int | None = None
-    """Autoregressive layer whose first head can be taught to look at the phone that is to be spoken
-    (not in the paper; none of the presets for speech does, see the docs page)."""
+    watched_layers: tuple[int, ...] = ()
+    """Autoregressive layers whose first heads can be taught to look at the phone that is to be
+    spoken (not in the paper, see the docs page); they ascend."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.group <= 8 or self.levels < 2:
@@ -65,11 +65,9 @@ class VALLE2Config:
                 f"longest_prompt_frames is {self.longest_prompt_frames}; expected 1 to "
                 f"{self.longest_frames - 1}, so that there is room to speak"
             )
-        layer = self.watched_layer
-        if layer is not None and not 0 <= layer < self.autoregressive.layers:
-            raise ConfigError(
-                f"watched_layer is {layer}; expected 0 to {self.autoregressive.layers - 1}"
-            )
+        watched, last = self.watched_layers, self.autoregressive.layers - 1
+        if watched != tuple(sorted(set(watched) & set(range(last + 1)))):
+            raise ConfigError(f"watched_layers is {watched}; expected ascending ones, 0 to {last}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +84,7 @@ class VALLE2ObjectiveConfig:
     drop_text: float = 0.1
     """Probability of hiding an item's text from the autoregressive network, for guidance."""
     alignment_weight: float = 0.0
-    """Weight of showing one head the phone that is to be spoken; needs ``watched_layer``."""
+    """Weight of showing a head of each of the ``watched_layers`` the phone that is to be spoken."""
     label_smoothing: float = 0.0
     """Of both cross-entropies."""
     codebook_start: bool = False
@@ -127,5 +125,5 @@ def tiny() -> VALLE2Config:
         longest_frames=1200,
         longest_symbols=300,
         longest_prompt_frames=400,
-        watched_layer=1,
+        watched_layers=(1,),
     )

@@ -88,7 +88,7 @@ class AutoregressiveModel(nn.Module):
         width, group = config.autoregressive.width, config.group
         self.group = group
         self.end = config.codebook_size
-        self.watched_layer = config.watched_layer
+        self.watched_layers = config.watched_layers
         self.text = TextEmbedding(symbol_count, config.longest_symbols, width)
         self.codes = _embedding(config.codebook_size + 1, width)
         self.begin = nn.Parameter(torch.randn(width) * _START_DEVIATION)
@@ -115,8 +115,9 @@ class AutoregressiveModel(nn.Module):
             dropped: ``(B,)`` items whose text is hidden.
 
         Returns:
-            logits ``(B, L, V)``, end included; with ``watched_layer`` also ``(B, L / G, N + 1)``,
-            where its first head looks in the text, before the softmax.
+            logits ``(B, L, V)``, end included; with W ``watched_layers`` also
+            ``(W, B, L / G, M)``, where their first heads look when they predict a group, before
+            the softmax: first in the text with its end, then in the groups, -inf in later ones.
         """
         text, text_mask = self.text(symbols, symbol_mask, dropped)
         # What is predicted last is never read: the sequence is moved one group to the right.
@@ -125,15 +126,16 @@ class AutoregressiveModel(nn.Module):
         x = torch.cat([text, speech], dim=1)
         packed, _, where = pack(x, torch.cat([text_mask, speech_mask], dim=1))
         looks = None
-        if self.watched_layer is None:
-            states = self.body(packed)
+        if self.watched_layers:
+            states, looks = self.body.watched(packed, self.watched_layers)
         else:
-            states, looks = self.body.watched(packed, self.watched_layer)
+            states = self.body(packed)
         last = packed.shape[1] - 1
         rows = where[:, text.shape[1] :].clamp(max=last)
         if looks is not None:
-            looks = looks.gather(1, rows[..., None].expand(-1, -1, looks.shape[2]))
-            looks = looks[:, :, : text.shape[1]]  # text comes first, and is not moved
+            later = torch.arange(last + 1, device=rows.device) > rows[..., None]
+            row = rows[None, ..., None].expand(len(looks), -1, -1, last + 1)
+            looks = looks.gather(2, row).masked_fill(later, -torch.inf)
         states = states.gather(1, rows[..., None].expand(-1, -1, states.shape[2]))
         return self._logits(states).flatten(1, 2), looks
 

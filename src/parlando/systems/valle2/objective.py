@@ -114,10 +114,10 @@ class VALLE2Objective(nn.Module):
 
     def __init__(self, model: VALLE2, config: VALLE2ObjectiveConfig):
         super().__init__()
-        if config.alignment_weight > 0.0 and model.autoregressive.watched_layer is None:
+        if config.alignment_weight > 0.0 and not model.autoregressive.watched_layers:
             raise ConfigError(
                 f"alignment_weight is {config.alignment_weight}, which needs a model with "
-                "watched_layer; set it in the recipe's [model]"
+                "watched_layers; set them in the recipe's [model]"
             )
         self.model = model
         self.config = config
@@ -232,10 +232,11 @@ class VALLE2Objective(nn.Module):
 
 
 def alignment_loss(looks: Tensor, joined: Joined, group_mask: Tensor, group: int) -> Tensor:
-    """Ask that each group be predicted while looking at its own first phone.
+    """Ask that each group be predicted while looking at its own first phone, and nowhere else.
 
     Args:
-        looks: ``(B, L / G, N + 1)`` before the softmax; the last real column is the text's end.
+        looks: ``(W, B, L / G, M)`` before the softmax, the text and its end first; -inf in what
+            is not seen.
         joined: with durations.
         group_mask: ``(B, L / G)`` groups that count.
         group: codes G of a group.
@@ -247,11 +248,13 @@ def alignment_loss(looks: Tensor, joined: Joined, group_mask: Tensor, group: int
         raise ConfigError("alignment_weight is above 0, which needs the durations of symbols")
     counts = joined.symbol_mask.sum(1, keepdim=True)
     ends = torch.where(joined.symbol_mask, joined.durations, 0).cumsum(1)
-    first = torch.arange(looks.shape[1], device=looks.device) * group
+    first = torch.arange(looks.shape[2], device=looks.device) * group
     frames = first[None] + joined.trimmed[:, None]
     symbol = torch.searchsorted(ends, frames, right=True).minimum(counts)
-    column = torch.arange(looks.shape[2], device=looks.device)
-    scores = looks.float().masked_fill((column[None] > counts)[:, None], -1e4)
-    weight = group_mask.float()
-    each = F.cross_entropy(scores.flatten(0, 1), symbol.flatten(), reduction="none").view_as(weight)
+    weight = group_mask.float().expand(looks.shape[:3])
+    each = F.cross_entropy(
+        looks.float().flatten(0, 2),
+        symbol.expand(looks.shape[:3]).flatten(),
+        reduction="none",
+    ).view_as(weight)
     return (each * weight).sum() / weight.sum().clamp_min(1.0)
