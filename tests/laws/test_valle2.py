@@ -233,7 +233,7 @@ def test_joining_trims_leading_codes_so_that_groups_begin_with_the_target():
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_item_is_closed_by_whole_groups_of_one_end_or_more(group):
     codes = torch.arange(11).expand(4, -1)
-    mask = mask_of([11, 8, 1, 0]) if group else None
+    mask = mask_of([11, 8, 1, 0])
     closed, closed_mask = with_ends(codes, mask, group, 99)
     assert closed.shape[1] % group == 0
     for row, length in enumerate([11, 8, 1, 0]):
@@ -392,20 +392,32 @@ def _say_again(model, found):
 
 
 @pytest.mark.parametrize(
-    ("differences", "message"),
+    ("config", "values", "message"),
     [
-        ({"group": 9}, "group is 9"),
-        ({"levels": 1}, "levels 1"),
-        ({"longest_prompt_frames": 4800}, "room to speak"),
-        ({"watched_layers": (3, 12)}, r"watched_layers is \(3, 12\)"),
-        ({"watched_layers": (3, 1)}, "expected ascending ones, 0 to 11"),
+        (VALLE2Config, {"group": 9}, "group is 9"),
+        (VALLE2Config, {"levels": 1}, "levels 1"),
+        (VALLE2Config, {"codebook_size": 0}, "codebook_size is 0; give 1 or more"),
+        (VALLE2Config, {"longest_symbols": -5}, "longest_symbols is -5; give 1 or more"),
+        (VALLE2Config, {"longest_prompt_frames": 4800}, "room to speak"),
+        (VALLE2Config, {"repetition_window": -1}, "repetition_window is -1; give 0 or more"),
+        (VALLE2Config, {"top_p": 4.0}, "top_p is 4.0; give 0 to 1"),
+        (VALLE2Config, {"watched_layers": (3, 12)}, r"watched_layers is \(3, 12\)"),
+        (VALLE2Config, {"watched_layers": (3, 1)}, "expected ascending ones, 0 to 11"),
+        (TransformerConfig, {"width": 10, "heads": 4}, "multiple of the heads"),
+        (TransformerConfig, {"layers": 0}, "layers is 0; give 1 or more"),
+        (TransformerConfig, {"filter_width": 0}, "filter_width is 0; give 1 or more"),
+        (TransformerConfig, {"dropout": 3.0}, "dropout is 3.0; give 0 or more, below 1"),
+        (VALLE2ObjectiveConfig, {"autoregressive_weight": -1.0}, "autoregressive_weight is -1.0"),
+        (VALLE2ObjectiveConfig, {"nonautoregressive_weight": -0.1}, "give 0 or more"),
+        (VALLE2ObjectiveConfig, {"prompt_weight": float("nan")}, "prompt_weight is nan"),
+        (VALLE2ObjectiveConfig, {"alignment_weight": float("inf")}, "alignment_weight is inf"),
+        (VALLE2ObjectiveConfig, {"drop_text": 5.0}, "drop_text is 5.0; give 0 or more, below 1"),
+        (VALLE2ObjectiveConfig, {"label_smoothing": 2.0}, "label_smoothing is 2.0"),
     ],
 )
-def test_impossible_shapes_are_refused(differences, message):
+def test_impossible_settings_are_refused(config, values, message):
     with pytest.raises(ConfigError, match=message):
-        VALLE2Config(**differences)
-    with pytest.raises(ConfigError, match="multiple of the heads"):
-        TransformerConfig(width=10, heads=4)
+        config(**values)
 
 
 def test_showing_where_to_look_needs_a_layer_that_is_watched():

@@ -1,6 +1,8 @@
 """Configuration of VALL-E 2, and of VALL-E, which is a preset of the same classes."""
 
 from dataclasses import dataclass, field
+from math import inf
+from typing import Any
 
 from parlando.contracts import ConfigError
 
@@ -25,6 +27,9 @@ class TransformerConfig:
             raise ConfigError(
                 f"width is {self.width} with {self.heads} heads; expected a multiple of the heads"
             )
+        _check_counts(self, "layers", "filter_width")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"dropout is {self.dropout}; give 0 or more, below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +65,16 @@ class VALLE2Config:
             raise ConfigError(
                 f"group is {self.group} and levels {self.levels}; expected 1 to 8, and 2 or more"
             )
+        _check_counts(self, "codebook_size", "longest_symbols")
         if not 0 < self.longest_prompt_frames < self.longest_frames:
             raise ConfigError(
                 f"longest_prompt_frames is {self.longest_prompt_frames}; expected 1 to "
                 f"{self.longest_frames - 1}, so that there is room to speak"
             )
+        if self.repetition_window < 0:
+            raise ConfigError(f"repetition_window is {self.repetition_window}; give 0 or more")
+        if not 0.0 <= self.top_p <= 1.0:
+            raise ConfigError(f"top_p is {self.top_p}; give 0 to 1")
         watched, last = self.watched_layers, self.autoregressive.layers - 1
         if watched != tuple(sorted(set(watched) & set(range(last + 1)))):
             raise ConfigError(f"watched_layers is {watched}; expected ascending ones, 0 to {last}")
@@ -89,6 +99,15 @@ class VALLE2ObjectiveConfig:
     """Of both cross-entropies."""
     codebook_start: bool = False
     """Start code embeddings at projected vectors of the codec (not in the paper)."""
+
+    def __post_init__(self) -> None:
+        for name in ("autoregressive", "nonautoregressive", "prompt", "alignment"):
+            weight = getattr(self, f"{name}_weight")
+            if not 0.0 <= weight < inf:
+                raise ConfigError(f"{name}_weight is {weight}; give 0 or more")
+        for name in ("drop_text", "label_smoothing"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give 0 or more, below 1")
 
 
 def paper() -> VALLE2Config:
@@ -127,3 +146,9 @@ def tiny() -> VALLE2Config:
         longest_prompt_frames=400,
         watched_layers=(1,),
     )
+
+
+def _check_counts(config: Any, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name} is {getattr(config, name)}; give 1 or more")
