@@ -21,7 +21,14 @@ import numpy as np
 
 from parlando.audio import waveform
 from parlando.audio.seams import fade, limit_peaks, prepare_piece
-from parlando.contracts import Blender, ConfigError, SpeakOptions, Synthesizer, Utterance
+from parlando.contracts import (
+    Blender,
+    ConfigError,
+    SpeakOptions,
+    Synthesizer,
+    TextError,
+    Utterance,
+)
 from parlando.recipes import from_mapping
 from parlando.speech import Speech, Voice, VoiceLike, as_voice
 from parlando.text.normalize import normalize
@@ -34,6 +41,8 @@ if TYPE_CHECKING:
 
 FIRST_MAX_CHARACTERS = 60
 """Longest first piece of a text that has several: short, because a listener waits for it."""
+CHUNK_SECONDS = 1.0
+"""Sound that is taken at a time from a system that need not wait for whole pieces."""
 
 SOLVERS = ("dpm", "euler", "sde")
 _RANGES = {
@@ -108,7 +117,7 @@ class Speaker:
             **options: Fields of ``SpeakOptions`` that the system reads, such as ``steps=8``.
 
         Raises:
-            TextError: The text holds nothing that can be spoken.
+            TextError: The text, or what the prompt is said to say, holds nothing to speak.
             AudioError: The prompt cannot be read.
             PromptError: The prompt is not usable as a voice.
             ConfigError: An option is not valid, or the system has no such attribute.
@@ -154,6 +163,17 @@ class Speaker:
         prompt = self._blended(self._prompt(voice, checked.voice_text), given)
         pace = _Pace.of(segments, checked, self.synthesizer.hop_samples / self.rate_hz)
         return self._parts(pace, prompt, seed, progress, started)
+
+    def in_chunks(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Add to options of :meth:`stream` what brings the first sound soonest.
+
+        That is :data:`CHUNK_SECONDS` where the system knows chunks, none are asked for, and no
+        whole candidates are to be compared.
+        """
+        several = options.get("best_of") not in (None, 1)
+        if several or "chunk_seconds" not in self.synthesizer.option_names:
+            return dict(options)
+        return {"chunk_seconds": CHUNK_SECONDS, **options}
 
     def _parts(
         self, pace: "_Pace", prompt: Any, seed: int, progress: Progress | None, started: float
@@ -240,11 +260,20 @@ class Speaker:
         encoded = self._prompts.setdefault(voice, {})
         if text not in encoded:
             samples = waveform.resample(voice.samples, voice.rate_hz, self.rate_hz)
-            said = () if text is None else (phonemize(normalize(text)),)
+            said = () if text is None else (_said_in_prompt(text),)
             with torch.inference_mode():
                 prompt = torch.from_numpy(samples)
                 encoded[text] = self.synthesizer.encode_prompt(prompt, *said)
         return encoded[text]
+
+
+def _said_in_prompt(text: str) -> list[str]:
+    try:
+        return phonemize(normalize(text))
+    except TextError as error:
+        raise TextError(
+            f"voice_text: {error}; give what the prompt says, or leave it out"
+        ) from error
 
 
 def checked_seed(seed: int) -> int:
@@ -336,14 +365,20 @@ class _Pace:
         return round(self.segments[index].pause_seconds * self.pause_scale / self.frame_seconds)
 
     def options_of(self, index: int) -> SpeakOptions:
-        """Give a piece its share of the length that is left, so that rounding never adds up."""
+        """Give a piece its share of the length that is left, so that rounding never adds up.
+
+        Only the first piece goes on in the prompt's sentence.
+        """
+        options = dataclasses.replace(
+            self.options, continuation=self.options.continuation and index == 0
+        )
         if not self.weights:
-            return self.options
+            return options
         pauses = sum(self.pause_frames(later) for later in range(index, len(self.segments)))
         speech = self.left_seconds - pauses * self.frame_seconds
         share = speech * self.weights[index] / sum(self.weights[index:])
         return dataclasses.replace(
-            self.options, duration_seconds=max(share, self.weights[index] * self.frame_seconds)
+            options, duration_seconds=max(share, self.weights[index] * self.frame_seconds)
         )
 
 
