@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -65,6 +66,22 @@ def test_speak_passes_its_options_on(sines, voice, tmp_path, monkeypatch):
     }
 
 
+def test_any_option_that_a_system_has_can_be_named(sines, voice, tmp_path, monkeypatch):
+    seen = []
+    render = SineSynthesizer.render
+    monkeypatch.setattr(
+        SineSynthesizer,
+        "render",
+        lambda self, symbols, prompt, options, generator: (
+            seen.append(options) or render(self, symbols, prompt, options, generator)
+        ),
+    )
+    words = ["--option", "guidance=1.5", "--option", "solver=euler", "--steps", "3"]
+    out = str(tmp_path / "o.wav")
+    assert main(["speak", *words, "Hi.", "--voice", voice, "-o", out]) == 0
+    assert (seen[0].guidance, seen[0].solver, seen[0].steps) == (1.5, "euler", 3)
+
+
 @pytest.mark.parametrize("source", ["argument", "file", "stdin", "stdin file"])
 def test_speak_reads_text_from_anywhere(sines, voice, tmp_path, monkeypatch, source):
     text = 'He said: "Well,\nwell."\n'
@@ -102,6 +119,40 @@ def test_a_stream_is_raw_sound_while_it_is_made(sines, voice, tmp_path, capsys):
     assert "16000 Hz, 16 bit, mono; first sound after" in captured.err
     streamed = np.frombuffer(raw.read_bytes(), dtype=np.int16) / 32767.0
     assert np.abs(streamed - load(out).samples).max() < 1e-4
+
+
+def test_who_waits_for_the_first_sound_waits_for_the_prompt_too(
+    sines, voice, tmp_path, monkeypatch, capsys
+):
+    def encode(self, waveform):
+        time.sleep(0.4)
+        return 0.0
+
+    monkeypatch.setattr(SineSynthesizer, "encode_prompt", encode)
+    raw = str(tmp_path / "out.pcm")
+    assert main(["speak", "Hello.", "--voice", voice, "--stream", raw, "--seed", "9"]) == 0
+    told = capsys.readouterr().err
+    assert float(told.split("first sound after ")[1].split()[0]) >= 0.4
+
+
+@pytest.mark.parametrize(
+    ("words", "chunks"),
+    [([], 1.0), (["--best-of", "1"], 1.0), (["--option", "chunk_seconds=0.5"], 0.5)],
+)
+def test_a_stream_takes_chunks_where_the_system_has_them(
+    sines, voice, tmp_path, monkeypatch, words, chunks
+):
+    seen = []
+
+    def stream(self, symbols, prompt, options, generator):
+        seen.append(options.chunk_seconds)
+        yield self.render(symbols, prompt, options, generator)
+
+    monkeypatch.setattr(SineSynthesizer, "stream", stream, raising=False)
+    monkeypatch.setattr(sines, "option_names", sines.option_names | {"chunk_seconds", "best_of"})
+    raw = str(tmp_path / "out.pcm")
+    assert main(["speak", "Hello.", "--voice", voice, "--stream", raw, *words]) == 0
+    assert seen == [chunks]
 
 
 def test_a_stream_to_standard_output_holds_nothing_but_sound(sines, voice, monkeypatch):
@@ -143,6 +194,23 @@ SPEAK_ERRORS = {
     "impossible length": (["Hello there.", "--duration", "0.01"], "duration 0.01"),
     "negative seed": (["Hi.", "--seed", "-1"], "seed -1"),
     "option of another system": (["Hi.", "--top-p", "0.5"], "sines has no option top_p"),
+    "named option of another system": (
+        ["Hi.", "--option", "repetition_window=0"],
+        "sines has no option repetition_window",
+    ),
+    "named option of none": (["Hi.", "--option", "guidence=1"], "did you mean 'guidance'?"),
+    "argument as an option": (["Hi.", "--option", "seed=1"], "--option has no 'seed'"),
+    "option without a value": (["Hi.", "--option", "guidance"], "expected NAME=VALUE such as"),
+    "option out of range": (["Hi.", "--option", "guidance=90"], "guidance 90.0; expected 0 to 20"),
+    "option of a wrong type": (["Hi.", "--option", "guidance=much"], "guidance: expected float"),
+    "option twice": (
+        ["Hi.", "--option", "guidance=1", "--option", "guidance=2"],
+        "--option has 'guidance' twice",
+    ),
+    "option and flag": (
+        ["Hi.", "--option", "steps=2", "--steps", "3"],
+        "got steps by its own flag and by --option",
+    ),
     "picture of a stream": (["Hi.", "--stream", "a.pcm", "--plot", "b.png"], "leave one out"),
     "stream to nowhere": (["Hi.", "--stream", "nowhere/a.pcm"], "nowhere/a.pcm: cannot be written"),
 }

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import tyro
 
 from parlando.audio.waveform import check_writable
+from parlando.cli.named import read_named
 from parlando.cli.texts import read_text
 from parlando.contracts import AudioError, ConfigError
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from parlando.speech import Speech, Voice
 
 _PROGRESS_FROM_PIECES = 4
-_CHUNK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,11 @@ class Options:
     """VALL-E 2: nucleus to draw codes from, 0 to 1."""
     best_of: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """VALL-E 2: speak so often and keep the best; needs ``parlando[evaluate]``."""
+    option: tyro.conf.UseAppendAction[
+        Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")]
+    ] = ()
+    """Any other option that the system has, such as ``guidance=1.5``, ``temperature=0.9``,
+    ``repetition_window=0`` or ``continuation=true``; may be given several times."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """The same seed gives the same speech; without one it is drawn and printed."""
     system: str = "naturalspeech2-small"
@@ -70,6 +76,7 @@ class Options:
 def run(options: Options) -> None:
     """Speak, write the file and print one line about it."""
     text = read_text(options.text, options.text_file)
+    given = _given(options)
     if options.stream is None:
         check_writable(options.out)
     elif options.plot:
@@ -91,9 +98,9 @@ def run(options: Options) -> None:
             as_voice(path)
     speaker = load(options.system, options.device)
     if options.stream is not None:
-        _stream(speaker, text, voice, options)
+        _stream(speaker, text, voice, options, given)
         return
-    speech = _speak(speaker, text, voice, options)
+    speech = _speak(speaker, text, voice, options, given)
     speech.save(options.out)
     if options.plot:
         speech.plot(options.plot)
@@ -103,7 +110,13 @@ def run(options: Options) -> None:
     )
 
 
-def _speak(speaker: "Speaker", text: str, voice: "Voice | None", options: Options) -> "Speech":
+def _speak(
+    speaker: "Speaker",
+    text: str,
+    voice: "Voice | None",
+    options: Options,
+    given: Mapping[str, Any],
+) -> "Speech":
     from rich.console import Console
     from rich.progress import Progress as Bar
 
@@ -115,7 +128,7 @@ def _speak(speaker: "Speaker", text: str, voice: "Voice | None", options: Option
             bar.update(task, completed=done, total=total, visible=total >= _PROGRESS_FROM_PIECES)
 
         progress: Progress = show
-        return speaker.speak(text, voice, seed=options.seed, progress=progress, **_given(options))
+        return speaker.speak(text, voice, seed=options.seed, progress=progress, **given)
 
 
 def _given(options: Options) -> dict[str, Any]:
@@ -132,18 +145,27 @@ def _given(options: Options) -> dict[str, Any]:
         "top_p": options.top_p,
         "best_of": options.best_of,
     }
-    return {name: value for name, value in values.items() if value is not None}
+    given = {name: value for name, value in values.items() if value is not None}
+    named = read_named(options.option, "--option")
+    if twice := sorted(given.keys() & named.keys()):
+        raise ConfigError(f"got {twice[0]} by its own flag and by --option; leave one out")
+    return given | named
 
 
-def _stream(speaker: "Speaker", text: str, voice: "Voice | None", options: Options) -> None:
+def _stream(
+    speaker: "Speaker",
+    text: str,
+    voice: "Voice | None",
+    options: Options,
+    given: Mapping[str, Any],
+) -> None:
     """Write each part as soon as it is made; the one line about it goes to standard error."""
     import numpy as np
 
-    given = _given(options)
-    if "chunk_seconds" in speaker.synthesizer.option_names and options.best_of is None:
-        given["chunk_seconds"] = _CHUNK_SECONDS
-    parts = speaker.stream(text, voice, seed=options.seed, **given)
+    given = speaker.in_chunks(given)
+    # A stream reads the prompt at once: who waits for the first sound waits for that, too.
     started, first, length = time.perf_counter(), 0.0, 0.0
+    parts = speaker.stream(text, voice, seed=options.seed, **given)
     try:
         with _sink(options.stream) as sink:
             for part in parts:

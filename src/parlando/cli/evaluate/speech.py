@@ -1,6 +1,5 @@
 """``parlando evaluate speech``: how well a system, or a folder of its outputs, speaks."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +10,7 @@ import tyro
 from rich.console import Console
 
 from parlando.cli.evaluate.running import CommonOptions, judges_of, run_report
+from parlando.cli.named import read_named
 from parlando.contracts import ConfigError
 from parlando.evaluation.engine import kept_figures
 from parlando.evaluation.makers import FilesMaker, Maker, SpeechMaker, digest_folder
@@ -50,7 +50,8 @@ class SpeechOptions(CommonOptions):
     guidance: Annotated[float | None, tyro.conf.arg(metavar="X")] = None
     """Strength of guidance; by default the system's own."""
     options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")] = ()
-    """Further options of ``speak`` that the system has, such as ``solver=euler speed=1.1``."""
+    """Further options of ``speak`` that the system has, such as ``solver=euler speed=1.1``; with
+    ``voice_text=null`` a phone recogniser listens to prompts, whatever the corpus says of them."""
 
     def __post_init__(self) -> None:
         """Check what no type can say."""
@@ -215,17 +216,10 @@ def _of_systems(
 
 
 def _speak_options(options: SpeechOptions) -> dict[str, Any]:
-    """Collect what goes on to ``speak``; values are numbers, true and false, or words."""
-    given: dict[str, Any] = {"steps": options.steps, "guidance": options.guidance}
-    for word in options.options:
-        name, separator, value = word.partition("=")
-        if not separator:
-            raise ConfigError(f"--options has '{word}', expected NAME=VALUE such as speed=1.1")
-        try:
-            given[name] = json.loads(value)
-        except ValueError:
-            given[name] = value
-    return {name: value for name, value in given.items() if value is not None}
+    """Collect what goes on to ``speak``."""
+    flags = {"steps": options.steps, "guidance": options.guidance}
+    given = {name: value for name, value in flags.items() if value is not None}
+    return given | read_named(options.options, "--options")
 
 
 def _condition_name(protocol: Protocol) -> str:
