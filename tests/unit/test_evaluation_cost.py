@@ -132,6 +132,23 @@ def test_the_voice_reaches_the_speaker():
     assert speaker.voices == [voice, voice]
 
 
+def test_who_can_stream_in_chunks_does_so_to_be_first():
+    asked = []
+
+    class Chunked(ToySpeaker):
+        def in_chunks(self, options):
+            return {"steps": 1, **options}
+
+        def stream(self, text, voice=None, *, seed=None, steps=4):
+            asked.append(steps)
+            return super().stream(text, voice, seed=seed, steps=steps)
+
+    Request(text="one").first_part(Chunked(), seed=0)
+    Request(text="one", options={"steps": 3}).first_part(Chunked(), seed=0)
+    Request(text="one").first_part(ToySpeaker(), seed=0)
+    assert asked == [1, 3]
+
+
 def test_time_under_load_is_pooled_over_rows_that_know_it():
     trial = Trial(id="t")
     rows = [

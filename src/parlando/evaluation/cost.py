@@ -55,8 +55,11 @@ class Request:
         return speaker.speak(self.text, voice=self.voice, seed=seed, **self.options)
 
     def first_part(self, speaker: Any, seed: int) -> Any:
-        """Let a speaker stream, and stop after the first part."""
-        return next(iter(speaker.stream(self.text, voice=self.voice, seed=seed, **self.options)))
+        """Let a speaker stream, in chunks where it can, and stop after the first part."""
+        options = self.options
+        if hasattr(speaker, "in_chunks"):
+            options = speaker.in_chunks(options)
+        return next(iter(speaker.stream(self.text, voice=self.voice, seed=seed, **options)))
 
 
 class Calls:
@@ -96,7 +99,8 @@ def measure_cost(
     Args:
         factory: picklable; makes a speaker with ``speak(text, voice=, seed=, **options)``, whose
             result has ``samples`` and ``rate_hz``. Where it also has ``stream``, the time to the
-            first part is measured; where it holds torch modules, their parameters are counted.
+            first part is measured, with the options that its ``in_chunks`` makes of those given, if
+            it has that; where it holds torch modules, their parameters are counted.
         request: what is spoken; by default a paragraph in the system's own voice.
         network: from a speaker to the module whose forward passes are counted; None counts none.
         repeats: calls that are timed, at least 1; figures are medians.
