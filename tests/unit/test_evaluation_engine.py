@@ -207,6 +207,11 @@ def test_a_system_that_can_continue_is_told_to_and_what_the_prompt_says():
     told = {"voice_text": "the beginning", "continuation": True}
     assert said == [("the rest", told), ("the rest", {"voice_text": "the beginning"})]
     assert made.details["options"] == told
+    # None is a choice, too: the recogniser listens, though the corpus has a transcript.
+    heard = replace(trial, options={"voice_text": None}, continues=False)
+    SpeechMaker(Continuing, name="c").make(heard, None, None)
+    SpeechMaker(Continuing, name="c", options={"voice_text": None}).make(trial, None, None)
+    assert [options["voice_text"] for _, options in said[2:]] == [None, None]
 
 
 def test_figures_of_the_machine_are_measured_once(tmp_path):

@@ -28,7 +28,9 @@ WANTED = {
     "ablation",
     "best-of-five",
     "bundled",
+    "guidance",
     "hard-sentences",
+    "length-guard",
     "librispeech-continuation",
     "librispeech-cross",
     "naturalspeech2",
@@ -37,6 +39,7 @@ WANTED = {
     "out-of-domain",
     "parlando",
     "prompt-length",
+    "prompt-transcript",
     "ravdess",
     "sampling",
     "scaling",
@@ -166,6 +169,31 @@ def test_one_sample_stands_against_the_best_of_five():
     assert settings == [({"samples": "1"}, {"best_of": 1}), ({"samples": "5"}, {"best_of": 5})]
 
 
+def test_guidance_is_swept_from_none_to_two():
+    found = [options["guidance"] for _, options in read_protocol("guidance").settings()]
+    assert found == [0.0, 0.5, 1.0, 2.0]
+
+
+def test_a_prompt_has_its_transcript_or_none_at_all():
+    protocol = read_protocol("prompt-transcript")
+    assert protocol.settings() == [
+        ({"transcript": "given"}, {}),
+        ({"transcript": "recognised"}, {"voice_text": None}),
+    ]
+    assert protocol.prompts == PromptRule(rule="other-utterance"), "uncut, so that the text is its"
+    assert "recognised (voice_text = none)" in "\n".join(protocol.lines())
+
+
+def test_the_guard_of_length_is_watched_in_two_hundred_runs_of_each_sampling():
+    protocol = read_protocol("length-guard")
+    assert protocol.runs == 200
+    assert "Runs: 200 under each condition" in list(protocol.lines())
+    samplings = list(read_protocol("sampling").conditions[:1])
+    assert list(protocol.conditions) == samplings
+    assert {"generation", "robustness"} <= set(protocol.measures)
+    assert protocol.data == read_protocol("parlando").data
+
+
 def test_what_is_not_varied_has_one_setting():
     assert read_protocol("librispeech-cross").settings() == [({}, {})]
     assert read_protocol("steps").settings()[0] == ({"steps": "2"}, {"steps": 2})
@@ -223,6 +251,7 @@ def varying(values, label="x", times=1):
         (varying({"a": {}, "b": {"top": 1}}), "has no 'top'; did you mean 'top_p'"),
         (varying({"a": {}, "b": {}}, label="system"), "trials have this label already"),
         (varying({"a": {}, "b": {}}, times=2), "two conditions have one label"),
+        ('measures = ["voice"]\nruns = 3\n', "runs is 3 with the rule 'other-utterance'"),
         (varying({"a": {}, "b": {}}) + 'data = {layout = "ravdess"}\n', "spoken once"),
         ("measures = [\n", "not valid TOML"),
     ],

@@ -318,6 +318,24 @@ def test_parlando_speaks_native_sentences_in_test_voices_in_turn(folder, corpus)
         assert 3.0 <= joined_seconds(trial.prompt) <= 6.0
 
 
+def test_runs_say_sentences_again_in_the_next_voice_with_the_next_seed(folder, corpus):
+    known = [make(folder, "hugo", n, 3.0, split="valid") for n in range(3)]
+    guard = replace(read_protocol("length-guard"), runs=7)
+    guard = replace(guard, data=replace(guard.data, splits=("valid",)))
+    trials = select(guard, [*known, *corpus], seed=5).trials
+    assert len({trial.id for trial in trials}) == len(trials) == 2 * 7
+    runs = trials[::2]
+    assert [run.text for run in runs] == [known[n % 3].text for n in range(7)]
+    assert [run.seed for run in runs] == list(range(5, 12))
+    assert runs[0].speaker != runs[3].speaker
+    for on, off in zip(runs, trials[1::2], strict=True):
+        assert (on.sentence, on.prompt) == (off.sentence, off.prompt)
+        assert (on.options["repetition_window"], off.options["repetition_window"]) == (10, 0)
+    assert len(select(guard, [*known, *corpus], limit=2).trials) == 2 * 2, "a quick look"
+    fewer = select(replace(guard, runs=2), [*known, *corpus]).trials[::2]
+    assert [trial.text for trial in fewer] == [known[0].text, known[1].text]
+
+
 def test_an_only_clip_gives_both_halves(folder):
     clip = make(folder, "ines", 0, 9.0)
     speaker = enrolled([clip])

@@ -4,6 +4,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle, islice
 
 import numpy as np
 
@@ -256,7 +257,7 @@ def draw_enrolled(
         sentences: recordings to be spoken again where the protocol has no texts, in order.
         others: recordings of the speakers.
         seed: of the order of the speakers.
-        limit: most sentences, and most speakers, each evenly spread.
+        limit: most sentences or runs, and most speakers, each evenly spread.
 
     Raises:
         ConfigError: no speaker has enough speech.
@@ -265,6 +266,8 @@ def draw_enrolled(
     order = _enrol(protocol, others, limit, draw)
     order = [order[index] for index in np.random.default_rng(seed).permutation(len(order))]
     said = list(_listed(protocol)) or [_sentence_of(item) for item in sentences]
+    if protocol.runs is not None:
+        said = list(islice(cycle(spread(said, protocol.runs)), protocol.runs))
     for number, sentence in enumerate(spread(said, limit)):
         turns = [order[(number + step) % len(order)] for step in range(len(order))]
         speaker = next((one for one in turns if not one.prompt.holds(sentence.text)), None)

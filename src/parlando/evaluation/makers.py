@@ -80,6 +80,7 @@ class SpeechMaker:
             self._speaker = self._load()
         options = {**self.options, **trial.options}
         known = getattr(getattr(self._speaker, "synthesizer", None), "option_names", ())
+        # An option that is there, even as None, is a choice: the transcript of the trial or none.
         if trial.prompt_text and "voice_text" in known:
             options.setdefault("voice_text", trial.prompt_text)
         if trial.continues and "continuation" in known:

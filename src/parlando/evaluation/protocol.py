@@ -132,7 +132,8 @@ class Condition:
     label: str
     """Name of the label that trials get, and of the table: ``top_p``."""
     values: Mapping[str, Mapping[str, Any]]
-    """What each value is called, and the options of ``speak`` that it stands for."""
+    """What each value is called, and the options of ``speak`` that it stands for. TOML cannot write
+    None: an empty text stands for it."""
 
     def __post_init__(self) -> None:
         """Check what a file can get wrong."""
@@ -164,6 +165,9 @@ class Protocol:
     """Where voices come from."""
     texts: tuple[TextList, ...] = ()
     """Sentences to speak; none: those of the recordings."""
+    runs: int | None = None
+    """Outputs of each condition: sentences come again, each time in the next voice and with the
+    next seed, until there are so many; of more sentences so many are taken. None: each once."""
     steps: tuple[int, ...] = ()
     """Values of the system's option ``steps``, each a condition; none: its default."""
     conditions: tuple[Condition, ...] = ()
@@ -197,6 +201,11 @@ class Protocol:
             raise ConfigError(
                 f"{where}: nobody says the texts in a corpus; give prompts.rule = 'enrolment'"
             )
+        if self.runs is not None and (self.runs < 1 or self.prompts.rule != "enrolment"):
+            raise ConfigError(
+                f"{where}: runs is {self.runs} with the rule '{self.prompts.rule}'; give 1 or "
+                "more, and prompts.rule = 'enrolment'"
+            )
         if any(steps < 1 for steps in self.steps):
             raise ConfigError(f"{where}: steps are counted from 1, got {min(self.steps)}")
         if self.data.layout == "ravdess" and (self.steps or self.conditions):
@@ -225,7 +234,11 @@ class Protocol:
         return [
             (
                 {label: name for (label, _), (name, _) in zip(varied, chosen, strict=True)},
-                {option: value for _, options in chosen for option, value in options.items()},
+                {
+                    option: None if value == "" else value
+                    for _, options in chosen
+                    for option, value in options.items()
+                },
             )
             for chosen in combinations
         ]
@@ -250,6 +263,8 @@ class Protocol:
         yield self.description
         yield f"Sentences: {', '.join(_spoken_of(self))}"
         yield f"Prompts: {_PROMPT_WORDS[self.prompts.rule]}, {_lengths(self.prompts)}"
+        if self.runs is not None:
+            yield f"Runs: {self.runs} under each condition"
         if self.steps:
             yield f"Steps: {', '.join(map(str, self.steps))}"
         for condition in self.conditions:
@@ -301,7 +316,9 @@ def _spoken_of(protocol: Protocol) -> Iterator[str]:
 
 
 def _settings(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in values.items())
+    return ", ".join(
+        f"{name} = {'none' if value == '' else value}" for name, value in values.items()
+    )
 
 
 def _lengths(prompts: PromptRule) -> str:
