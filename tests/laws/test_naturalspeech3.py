@@ -71,6 +71,39 @@ def batch(seed=0):
     }
 
 
+def test_an_edit_leaves_one_span_to_draw_with_codes_on_both_sides():
+    joined = join(batch(), 4, 15)
+    spans = set()
+    for seed in range(40):
+        chosen = torch.tensor([True, False])
+        edited = joined.around(chosen, torch.Generator().manual_seed(seed))
+        for name in ("symbol_prompt", "frame_prompt"):
+            assert torch.equal(getattr(edited, name)[1], getattr(joined, name)[1])
+        target = (edited.symbol_mask & ~edited.symbol_prompt)[0].nonzero()[:, 0].tolist()
+        assert target == list(range(target[0], target[-1] + 1))
+        assert target[0] >= 3  # the prompt stays one
+        assert target[-1] <= 6
+        spans.add((target[0], target[-1]))
+        frames = (edited.frame_mask & ~edited.frame_prompt)[0].nonzero()[:, 0].tolist()
+        ends = [0, *edited.durations[0].cumsum(0).tolist()]
+        assert frames == list(range(ends[target[0]], ends[target[-1] + 1]))
+    assert len(spans) > 4
+
+
+def test_codes_are_as_loud_as_what_is_said():
+    # Output weights are small; added as they are, codes would drown in what is said.
+    model = NaturalSpeech3(small(), len(SYMBOLS)).eval()
+    seen = []
+    model.frames.network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    codes = torch.randint(1024, (2, 6, 50), generator=torch.Generator().manual_seed(0))
+    visible = torch.zeros(2, 6, 50, dtype=torch.bool)
+    visible[:, 0] = True
+    args = (torch.tensor([1, 1]), torch.ones(2), torch.ones(2, 50, dtype=torch.bool))
+    with torch.no_grad():
+        model.read_frames(torch.zeros(2, 50, 192), codes, visible, *args)
+    assert 1.0 < float(seen[0].std()) < 2.0
+
+
 def test_prompts_come_first_and_durations_sum_to_frames():
     given, joined = batch(), join(batch(), 4, 15)
     assert joined.frame_mask.sum(1).tolist() == [33, 20]

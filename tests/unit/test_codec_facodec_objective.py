@@ -440,6 +440,36 @@ def test_phases_of_disguised_items_do_not_count():
     torch.testing.assert_close(losses[0]["mel"], losses[1]["mel"])
 
 
+def test_who_is_heard_is_asked_of_exchanged_timbres_without_detail():
+    trained = objective("joint", exchange_weight=2.0, exchange_share=0.5, detail_dropout=0.0)
+    batch = labelled()
+    heard, seen = [], decoder_inputs(trained)
+    trained.codec.conditioning.register_forward_pre_hook(lambda _, given: heard.append(given[1]))
+    losses = trained("generator", batch, 0, None).losses
+    assert [len(latent) for latent in seen] == [4, 2]
+    torch.testing.assert_close(heard[1], heard[0].roll(-1, 0)[:2])
+    # What is heard of the others teaches the codec, and not the listener, which recordings teach.
+    listener = list(trained.listener.parameters())
+    codec_weight = trained.codec.encoder.output.weight
+    for name, teaches in (("exchange", False), ("listener", True)):
+        gradients = torch.autograd.grad(
+            losses[name], [codec_weight, *listener], retain_graph=True, allow_unused=True
+        )
+        assert (gradients[0] is not None) is not teaches
+        assert all((each is not None) is teaches for each in gradients[1:])
+    assert losses["exchange"] > 0.0
+    halved = objective("joint", exchange_weight=2.0, reversal_warmup_steps=4)
+    assert halved("generator", batch, 0, None).losses["exchange"] == 0.0
+
+
+def test_an_exchange_among_one_speaker_counts_nothing():
+    trained = objective("joint", exchange_weight=2.0)
+    alone = labelled() | {"speaker": torch.zeros(4, dtype=torch.int64)}
+    result = trained("generator", alone, 0, None)
+    assert result.losses["exchange"] == 0.0
+    assert result.logs["exchange/speaker_accuracy"] == 0.0
+
+
 def learn(trained: FACodecObjective, batch: dict[str, Tensor], steps: int) -> None:
     groups = {
         phase: torch.optim.AdamW(trained.parameters_of(phase), lr=4e-3, betas=(0.8, 0.99))

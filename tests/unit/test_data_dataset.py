@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from parlando.data.dataset import AudioCrops, Utterances, relative_pitch
 from parlando.data.prepare import AudioOptions, prepare_audio
 from parlando.data.prompts import PromptOptions, Prompts
 from parlando.data.store import PreparedCorpus
-from parlando.text.vocabulary import PHONE_IDS
+from parlando.text.vocabulary import BOUNDARY, PHONE_IDS, base_phone, decode
 
 PARTS = ("waveform", "symbols", "durations", "codes", "f0", "voiced")
 
@@ -398,6 +400,24 @@ def test_symbols_of_prompts_belong_to_their_frames(corpus):
         assert rest is item
         assert 1 <= prompt["codes"].shape[1] == int(prompt["durations"].sum()) <= 90
         assert any(_belongs(prompt, other) for other in everything if other is not item)
+
+
+def test_recognised_prompts_have_neither_stress_nor_inner_boundaries(corpus):
+    options = PromptOptions(segment_share=0.0, joined_frames=(200, 200), symbols=True)
+    item = corpus.item(0, PARTS)
+    _, plain = Prompts(corpus, options).take(0, item, np.random.default_rng(0))
+    options = replace(options, recognised_share=1.0)
+    _, heard = Prompts(corpus, options).take(0, item, np.random.default_rng(0))
+    assert torch.equal(heard["codes"], plain["codes"])
+    assert heard["durations"].sum() == plain["durations"].sum()
+    symbols = decode(plain["symbols"].tolist())
+    inner = [base_phone(symbol) for symbol in symbols[1:-1] if symbol != BOUNDARY]
+    assert decode(heard["symbols"].tolist())[1:-1] == inner
+    # Each symbol begins when it did, but for the boundaries' frames.
+    starts = dict(enumerate((plain["durations"].cumsum(0) - plain["durations"]).tolist()))
+    kept = [n for n, s in enumerate(symbols) if s != BOUNDARY or n in (0, len(symbols) - 1)]
+    begins = (heard["durations"].cumsum(0) - heard["durations"]).tolist()
+    assert begins[1:] == [starts[n] for n in kept[1:]]
 
 
 def test_joined_prompts_with_symbols_are_whole_utterances_and_a_piece(corpus):

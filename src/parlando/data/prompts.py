@@ -9,10 +9,13 @@ from torch import Tensor
 
 from parlando.contracts import ConfigError
 from parlando.data.store import PreparedCorpus
+from parlando.text.vocabulary import BOUNDARY, SYMBOLS, base_phone, encode
 
 Item = dict[str, Tensor]
 DEFAULT_LOG_F0 = 5.0
 """Mean log-F0 of a prompt in which no frame is voiced (148 Hz)."""
+_PLAIN_IDS = torch.tensor(encode(base_phone(symbol) for symbol in SYMBOLS))
+_WORD_ID = encode([BOUNDARY])[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +34,20 @@ class PromptOptions:
     (VALL-E 2), in place of a random piece."""
     symbols: bool = False
     """Give the symbols and durations of prompts as well (for systems that read transcripts)."""
+    recognised_share: float = 0.0
+    """Share of those that are given as a recogniser would name them, without stress and word
+    boundaries, which is how prompts without a transcript are read."""
 
     def __post_init__(self) -> None:
         low, high = self.joined_frames
         if not (
-            0.0 <= self.segment_share <= 1.0 and 1 <= low <= high and self.shortest_frames >= 1
+            0.0 <= self.segment_share <= 1.0
+            and 0.0 <= self.recognised_share <= 1.0
+            and 1 <= low <= high
+            and self.shortest_frames >= 1
         ):
             raise ConfigError(
-                f"prompts of {self} are not possible; expected a share of 0 to 1 and lengths of at "
+                f"prompts of {self} are not possible; expected shares of 0 to 1 and lengths of at "
                 "least one frame in ascending order"
             )
 
@@ -76,6 +85,13 @@ class Prompts:
             (), its mean over voiced frames, and if they are asked for ``symbols`` (M,) and
             ``durations`` (M,).
         """
+        rest, prompt = self._taken(index, item, rng)
+        share = self._options.recognised_share
+        if self._options.symbols and share and rng.uniform() < share:
+            prompt |= _as_recognised(prompt["symbols"], prompt["durations"])
+        return rest, prompt
+
+    def _taken(self, index: int, item: Item, rng: np.random.Generator) -> tuple[Item, Item]:
         part = self._led if self._options.leading else self._cut
         cut = part(item, rng) if rng.uniform() < self._options.segment_share else None
         if cut is not None:
@@ -219,6 +235,18 @@ class Prompts:
     def _differ(self, index: int, other: int) -> bool:
         text = self._corpus.rows[index]["text"]
         return other != index and (text is None or self._corpus.rows[other]["text"] != text)
+
+
+def _as_recognised(symbols: Tensor, durations: Tensor) -> Item:
+    """Drop the stress of phones, and inner word boundaries: their frames go to the symbol before.
+
+    Boundaries at the ends stay: a recognised prompt has them too.
+    """
+    kept = symbols != _WORD_ID
+    kept[[0, -1]] = True
+    frames = durations.new_zeros(int(kept.sum()))
+    frames.index_add_(0, kept.long().cumsum(0) - 1, durations)
+    return {"symbols": _PLAIN_IDS[symbols][kept], "durations": frames}
 
 
 def _prompt(codes: Sequence[Tensor], hertz: Sequence[Tensor]) -> Item:

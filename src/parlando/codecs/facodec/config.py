@@ -87,12 +87,18 @@ class FACodecObjectiveConfig:
     reversal_scale: float = 1.0
     """What multiplies the reversed gradients, at last."""
     reversal_warmup_steps: int = 1000
-    """Steps over which it rises from 0, so that the adversaries know something first."""
+    """Steps over which it rises from 0, so that the adversaries know something first; the weight of
+    the exchange does too."""
     detail_dropout: float = 0.5
     """Share of items that are decoded without detail; 0 switches it off."""
     disguised_detail_dropout: float = 1.0
     """The same share of the items whose codes come of a disguised voice (``disguise_share`` of the
     data): detail says how the recording sounds, the voice that comes out is to be the timbre's."""
+    exchange_weight: float = 0.0
+    """Weight of hearing the other speaker where codes are decoded with another item's timbre
+    (speaker consistency, not in the paper); 0 is off."""
+    exchange_share: float = 0.5
+    """Share of the items that are also decoded so, without detail."""
     reconstruct_detail_only: bool = False
     """The distance to the waveform trains detail alone, as in the published code."""
     mel_weight: float = 10.0
@@ -135,7 +141,7 @@ class FACodecObjectiveConfig:
             raise ConfigError(
                 f"stage is {self.stage!r}; choose 'autoencoder', 'joint' or 'decoder'"
             )
-        for name in ("detail_dropout", "disguised_detail_dropout"):
+        for name in ("detail_dropout", "disguised_detail_dropout", "exchange_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a share between 0 and 1")
         if self.level_bits <= 0.0:

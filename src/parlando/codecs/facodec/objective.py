@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from parlando.codecs.facodec.config import FACodecObjectiveConfig
+from parlando.codecs.facodec.listening import SpeakerListener, exchange_loss, recognition_loss
 from parlando.codecs.facodec.model import ATTRIBUTES, FACodec, Factors
 from parlando.codecs.facodec.supervision import AttributeReaders, AttributeWeights
 from parlando.codecs.reconstruction import (
@@ -71,6 +72,11 @@ class FACodecObjective(nn.Module):
             speakers=speakers,
             weights=_weights(config),
         )
+        self.listener = None
+        if config.exchange_weight:
+            self.listener = SpeakerListener(
+                speakers, rate_hz=codec.rate_hz, hop_samples=codec.hop_samples
+            )
         self.phases: tuple[str, ...] = ("generator",)
         if critics is not None:
             self.phases = ("generator", "discriminator")
@@ -97,14 +103,16 @@ class FACodecObjective(nn.Module):
         return self
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
-        """Return what ``generator`` (codec and readers) or ``discriminator`` steps.
+        """Return what ``generator`` (codec, readers, listener) or ``discriminator`` steps.
 
         Raises:
             ConfigError: if the objective has no such phase.
         """
         if phase not in self.phases:
             raise ConfigError(f"there is no phase {phase!r}; this objective has {self.phases}")
-        modules = [self.codec, self.readers] if phase == "generator" else [self.critics]
+        modules = (
+            [self.codec, self.readers, self.listener] if phase == "generator" else [self.critics]
+        )
         return [
             parameter
             for module in modules
@@ -238,19 +246,40 @@ class FACodecObjective(nn.Module):
         mel, fine = sampled_distances(produced, waveform, self.codec.rate_hz, own)
         losses = {"mel": config.mel_weight * mel, "complex": config.complex_weight * fine}
         figures: dict[str, float] = {}
+        steps = config.reversal_warmup_steps
+        warm = min(1.0, step / steps) if steps else 1.0
         if not self._freezes:
-            warm = min(1.0, step / max(1, config.reversal_warmup_steps))
-            scale = config.reversal_scale * (warm if config.reversal_warmup_steps else 1.0)
-            found, figures = self._read(factors, timbre, batch, scale)
+            found, figures = self._read(factors, timbre, batch, warm * config.reversal_scale)
             losses |= found
         if config.stage == "joint":
             losses["commitment"] = config.commitment_weight * factors.commitment
+        if self.listener is not None:
+            found, heard = self._exchange(self.listener, factors, timbre, batch)
+            losses |= found | {"exchange": warm * config.exchange_weight * found["exchange"]}
+            figures |= heard
         if listens:
             assert self.critics is not None
             adversarial, feature = adversarial_losses(self.critics, produced, waveform)
             losses["adversarial"] = config.adversarial_weight * adversarial
             losses["feature"] = config.feature_weight * feature
         return PhaseResult(losses, figures, Reconstruction(produced.detach(), waveform))
+
+    def _exchange(
+        self,
+        listener: SpeakerListener,
+        factors: Factors,
+        timbre: Tensor,
+        batch: Mapping[str, Any],
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Decode the first items with the timbre of the next ones, and ask who is heard."""
+        recognition, figures = recognition_loss(listener, batch)
+        count = max(1, round(len(timbre) * self.config.exchange_share))
+        said = torch.stack([factors.latents[name][:count] for name in ATTRIBUTES[:-1]]).sum(0)
+        speaker, mask = batch["speaker"], batch["frame_mask"][:count]
+        produced = self.codec.decode(said, timbre.roll(-1, 0)[:count]).float()
+        wanted, own = speaker.roll(-1)[:count], speaker[:count]
+        exchange, heard = exchange_loss(listener, produced, mask, wanted, own)
+        return {"listener": recognition, "exchange": exchange}, figures | heard
 
     def _encode(self, waveform: Tensor, batch: Mapping[str, Any]) -> tuple[Factors, Tensor]:
         features = self.codec.features(waveform)

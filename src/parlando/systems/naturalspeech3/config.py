@@ -79,6 +79,9 @@ class NaturalSpeech3ObjectiveConfig:
     """Share of codes that is hidden, by time (section 3.3)."""
     drop_prompt: float = 0.15
     """Probability of training an item without its prompt, for guidance."""
+    edit_share: float = 0.0
+    """Share of items of which only a span is drawn, with codes on both sides, for editing (not in
+    the paper)."""
     level_weights: tuple[float, ...] = ()
     """How often each level of frames is learnt; none: all alike."""
     phone_prosody_weight: float = 1.0
@@ -90,8 +93,9 @@ class NaturalSpeech3ObjectiveConfig:
 
     def __post_init__(self) -> None:
         find_schedule(self.schedule)
-        if not 0.0 <= self.drop_prompt < 1.0:
-            raise ConfigError(f"drop_prompt is {self.drop_prompt}; give 0 or more, below 1")
+        for name in ("drop_prompt", "edit_share"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give 0 or more, below 1")
 
 
 def paper() -> NaturalSpeech3Config:
@@ -109,11 +113,11 @@ def small() -> NaturalSpeech3Config:
     return NaturalSpeech3Config(
         phoneme_width=192,
         phoneme_layers=2,
-        phoneme_heads=4,
+        phoneme_heads=3,
         phoneme_filter_width=288,
         phoneme_kernel=5,
         width=192,
-        heads=4,
+        heads=3,
         filter_width=336,
         phone_layers=2,
         frame_layers=5,

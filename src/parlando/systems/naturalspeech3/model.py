@@ -24,6 +24,9 @@ PROSODY, DURATION = 0, 1
 class CodeNetwork(nn.Module):
     """Predict one of several codes of every position from those that are visible.
 
+    Embeddings are small, because they are output weights too; where they are read they are brought
+    to the size of what they are added to (Vaswani et al. 2017, section 3.4).
+
     Args:
         sizes: entries of each codebook.
         width: channels.
@@ -36,6 +39,7 @@ class CodeNetwork(nn.Module):
         for table in tables:
             nn.init.normal_(table.weight, std=width**-0.5)
         self.embeddings = nn.ModuleList(tables)
+        self.gain = width**0.5
         self.hidden = nn.Parameter(torch.randn(len(sizes), width) * width**-0.5)
         self.level = nn.Embedding(len(sizes), width)
         self.network = network
@@ -68,7 +72,8 @@ class CodeNetwork(nn.Module):
         for at, embedding in enumerate(self.embeddings):
             seen = visible[:, at, :, None]
             here = (level == at)[:, None, None] * self.hidden[at]
-            x = x + torch.where(seen, embedding(codes[:, at].masked_fill(~visible[:, at], 0)), here)
+            code = embedding(codes[:, at].masked_fill(~visible[:, at], 0))
+            x = x + self.gain * torch.where(seen, code, here)
         told: Tensor = self.output(self.network(x, mask, time + self.level(level)))
         return told
 
@@ -115,6 +120,7 @@ class NaturalSpeech3(nn.Module):
         self.phone_input = nn.Linear(config.phoneme_width, config.width)
         self.frame_input = nn.Linear(config.phoneme_width, config.width)
         self.place = nn.Linear(1, config.width)
+        nn.init.zeros_(self.place.bias)
         self.time = TimeEmbedding(config.width)
         classes = (config.codebook_size, config.longest_phone_frames + 1)
         self.phones = CodeNetwork(classes, config.width, _network(config, config.phone_layers))

@@ -70,8 +70,10 @@ class NaturalSpeech3Objective(nn.Module):
     ) -> PhaseResult:
         """Compute the losses of a batch of :class:`~parlando.data.dataset.Utterances`."""
         joined = self._join(batch)
-        dropped = torch.rand(len(joined.symbols), device=joined.symbols.device)
-        joined = joined.without_prompt(dropped < self.config.drop_prompt)
+        chances = torch.rand((2, len(joined.symbols)), device=joined.symbols.device)
+        if self.config.edit_share:
+            joined = joined.around(chances[1] < self.config.edit_share)
+        joined = joined.without_prompt(chances[0] < self.config.drop_prompt)
         states = self.model.encode_symbols(joined.symbols, joined.symbol_mask)
         levels = draw_levels(
             len(states), self.model.config.levels, weights=self.config.level_weights or None

@@ -1,7 +1,7 @@
 """A prompt and what follows it, as one sequence of phones and one of frames."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,29 @@ class Joined:
             self.codes,
             self.frame_mask & ~(self.frame_prompt & gone),
             self.frame_prompt & ~gone,
+        )
+
+    def around(self, chosen: Tensor, generator: torch.Generator | None = None) -> "Joined":
+        """Leave some items, ``chosen`` ``(B,)``, one span of symbols to draw; all else is prompt.
+
+        That is what an edit asks for: codes are given before the span and after it. The span is a
+        random part of what was to be drawn, a fifth to two thirds of its symbols.
+        """
+        target = self.symbol_mask & ~self.symbol_prompt
+        count = target.sum(1, keepdim=True)
+        device = "cpu" if generator is None else generator.device
+        draw = torch.rand((2, len(count), 1), generator=generator, device=device).to(count.device)
+        length = ((0.2 + 0.47 * draw[0]) * count).ceil()
+        start = (draw[1] * (count - length + 1)).floor()
+        place = target.cumsum(1) - 1
+        inside = target & (place >= start) & (place < start + length)
+        symbol_prompt = torch.where(chosen[:, None], self.symbol_mask & ~inside, self.symbol_prompt)
+        phone = phone_of_frame(self.durations, self.codes.shape[2])
+        frame_prompt = symbol_prompt.gather(1, phone) & self.frame_mask
+        return replace(
+            self,
+            symbol_prompt=symbol_prompt,
+            frame_prompt=torch.where(chosen[:, None], frame_prompt, self.frame_prompt),
         )
 
 
@@ -147,12 +170,13 @@ def phone_prosody(codes: Tensor, durations: Tensor, mask: Tensor, entries: Tenso
     Returns:
         ``(B, N)`` int64; 0 for symbols without frames.
     """
-    vectors = entries[codes] * mask[..., None]
+    vectors = entries[codes].float() * mask[..., None]
     phone = phone_of_frame(durations, codes.shape[1])
     total = vectors.new_zeros(*durations.shape, vectors.shape[-1])
     total.scatter_add_(1, phone[..., None].expand_as(vectors), vectors)
     # Entries lie on a sphere: the nearest one has the largest product, whatever the mean's length.
-    return (total @ entries.T).argmax(-1)
+    with torch.autocast(total.device.type, enabled=False):
+        return (total @ entries.float().T).argmax(-1)
 
 
 def _first(prompt: Tensor, target: Tensor) -> Tensor:
