@@ -7,7 +7,7 @@ import torch
 from tinyvalle import batch, tiny_model, tiny_objective
 
 from parlando.contracts import ConfigError
-from parlando.data.batching import mask_of
+from parlando.data.batching import mask_of, pad
 from parlando.generative.autoregression import Sampling, decode, recent_codes
 from parlando.systems.valle2.accounting import format_parameter_table, parameter_table
 from parlando.systems.valle2.config import (
@@ -19,10 +19,15 @@ from parlando.systems.valle2.config import (
     valle,
 )
 from parlando.systems.valle2.model import VALLE2
-from parlando.systems.valle2.objective import alignment_loss, join, with_ends
+from parlando.systems.valle2.objective import alignment_loss, with_ends
+from parlando.systems.valle2.objective import join as join_within
 from parlando.text.vocabulary import SYMBOLS
 
 GROUPS = (1, 2, 4, 8)
+
+
+def join(given, group, levels, longest_frames=1400, longest_symbols=400):
+    return join_within(given, group, levels, longest_frames, longest_symbols)
 
 
 def joined(group=2, seed=0):
@@ -197,7 +202,8 @@ def test_padding_and_company_change_nothing(group):
     )
     for level, whole in zip((1, 3), levels, strict=True):
         real = whole[1][together.code_mask[1]]
-        torch.testing.assert_close(real, finer(model, single, level)[0], rtol=1e-4, atol=1e-4)
+        alone = finer(model, single, level)[single.code_mask]
+        torch.testing.assert_close(real, alone, rtol=1e-4, atol=1e-4)
 
 
 def test_rubbish_in_the_padding_changes_nothing():
@@ -228,6 +234,41 @@ def test_joining_trims_leading_codes_so_that_groups_begin_with_the_target():
     assert torch.equal(found.codes[1, :, 4:17], both["codes"][1, :3, :13])
     assert found.symbols[1, :5].tolist() == [11, 1, 22, 4, 1]
     assert found.symbol_mask.sum(1).tolist() == [7, 5]
+
+
+def test_a_prompt_loses_leading_symbols_that_the_model_cannot_read():
+    both = batch()
+    found = join(both, 2, 4, longest_symbols=5)
+    # Of 3 symbols before 4 the last one stays, with 3 frames of 12, of which one is trimmed.
+    assert found.symbols[0].tolist() == [15, 1, 9, 40, 12]
+    assert found.durations[0].tolist() == [3, 2, 5, 10, 4]
+    assert found.condition.sum(1).tolist() == [2, 6]
+    assert found.trimmed.tolist() == [1, 1]
+    assert torch.equal(found.codes[0, :, :2], both["prompt_codes"][0, :, 10:12])
+    assert torch.equal(found.codes[0, :, 2:23], both["codes"][0])
+    assert found.symbol_mask.sum(1).tolist() == [5, 5]
+
+
+def test_on_a_grid_shapes_are_few_and_losses_the_same():
+    clean, gridded = batch(), {}
+    for name, value in clean.items():
+        wide = pad(list(value), 32 if "symbol" in name or "durations" in name else 64)
+        gridded[name] = wide
+    found = join(gridded, 2, 4)
+    assert found.codes.shape[2] == found.code_mask.shape[1] == 64
+    assert found.symbols.shape[1] == found.durations.shape[1] == 32
+    # Padding alone never takes more positions than there are.
+    near = join(gridded, 2, 4, longest_frames=40, longest_symbols=10)
+    assert (near.codes.shape[2], near.symbols.shape[1]) == (40, 10)
+    learning, lengths = tiny_objective(watched_layers=()).eval(), set()
+    learning.model.autoregressive.body.register_forward_hook(
+        lambda body, given, states: lengths.add(states.shape[1])
+    )
+    expected = learning.validate(clean)
+    lengths.clear()
+    for name, value in learning.validate(gridded).items():
+        assert value == pytest.approx(expected[name], rel=1e-4), name
+    assert lengths == {32}
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -93,6 +93,16 @@ def test_packing_keeps_order_and_says_where_all_went(left):
     assert packed_mask[1].tolist() == ([False, True, True] if left else [True, True, False])
 
 
+@pytest.mark.parametrize(
+    ("grid", "limit", "length"), [(1, None, 3), (4, None, 4), (8, None, 6), (4, 3, 3), (4, 2, 3)]
+)
+def test_packing_rounds_up_to_a_grid_within_what_there_is_and_what_is_read(grid, limit, length):
+    mask = torch.tensor([[1, 0, 1, 1, 0, 0], [0, 1, 0, 0, 0, 1]]).bool()
+    packed, packed_mask, _ = pack(torch.zeros(2, 6, 1), mask, grid=grid, limit=limit)
+    assert packed.shape[1] == packed_mask.shape[1] == length
+    assert packed_mask.sum(1).tolist() == [3, 2]
+
+
 def test_sinusoids_tell_all_positions_apart():
     table = sinusoids(500, 17, scale=2.0)
     assert table.shape == (500, 17)

@@ -191,7 +191,7 @@ def sinusoids(count: int, width: int, scale: float = 1.0) -> Tensor:
 
 
 def pack(
-    x: Tensor, mask: Tensor, *, left: bool = False, grid: int = 1
+    x: Tensor, mask: Tensor, *, left: bool = False, grid: int = 1, limit: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Move the real positions of each item together, in order.
 
@@ -200,12 +200,15 @@ def pack(
         mask: ``(B, T)`` bool, True = real.
         left: pad at the front instead of at the end.
         grid: round M up to a multiple of it, T at the most.
+        limit: and not beyond this, such as the positions that a network has.
 
     Returns:
         ``(B, M, D)`` with M the longest item, its mask ``(B, M)``, and ``(B, T)`` int64: where
         each real position went.
     """
-    longest = min(mask.shape[1], -(-int(mask.sum(1).max()) // grid) * grid)
+    room = mask.shape[1]
+    needed = int(mask.sum(1).max())
+    longest = min(room, -(-needed // grid) * grid, max(needed, room if limit is None else limit))
     order = (mask if left else ~mask).to(torch.uint8).argsort(dim=1, stable=True)
     where = torch.empty_like(order)
     where.scatter_(1, order, torch.arange(mask.shape[1], device=mask.device).expand_as(order))

@@ -15,6 +15,9 @@ from parlando.contracts import ConfigError
 from parlando.nn.decoder import Cache, Transformer, pack, sinusoids
 from parlando.systems.valle2.config import TransformerConfig, VALLE2Config
 
+GRID = 32
+"""Sequences are padded to multiples: a GPU chooses its kernels anew for every shape."""
+
 _START_DEVIATION = 0.02  # of embeddings: the tied output layer then starts near even odds
 
 
@@ -63,7 +66,7 @@ class TextEmbedding(nn.Module):
 
 @dataclass
 class Generation:
-    """Where a generation stands: the cache, and codes spoken or heard so far, ``(B,)``."""
+    """Where a generation stands: the cache, and groups heard or spoken so far, ``(B,)``."""
 
     cache: Cache
     groups: Tensor
@@ -76,7 +79,8 @@ class AutoregressiveModel(nn.Module):
     projected to one; one state is projected to G, each compared with the code embeddings (tied
     weights). With G = 1 both projections are absent.
 
-    Choice: a text's codes are padded with ends to whole groups, at least one; all are learnt.
+    Choice: an utterance's codes are filled up with ends to whole groups; there is one end at least,
+    and every end is learnt.
 
     Args:
         config: sizes.
@@ -124,7 +128,7 @@ class AutoregressiveModel(nn.Module):
         speech = self._speech(codes[:, : codes.shape[1] - self.group])
         speech_mask = code_mask[:, :: self.group]
         x = torch.cat([text, speech], dim=1)
-        packed, _, where = pack(x, torch.cat([text_mask, speech_mask], dim=1))
+        packed, _, where = pack(x, torch.cat([text_mask, speech_mask], dim=1), grid=GRID)
         looks = None
         if self.watched_layers:
             states, looks = self.body.watched(packed, self.watched_layers)
@@ -288,6 +292,7 @@ class VALLE2(nn.Module):
         self.group = config.group
         self.levels = config.levels
         self.longest_frames = config.longest_frames
+        self.longest_symbols = config.longest_symbols
         self.longest_prompt_frames = config.longest_prompt_frames
         self.repetition_window = config.repetition_window
         self.top_p = config.top_p

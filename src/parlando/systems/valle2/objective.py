@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from parlando.contracts import ConfigError, PhaseResult
 from parlando.nn.decoder import pack
 from parlando.systems.valle2.config import VALLE2ObjectiveConfig
-from parlando.systems.valle2.model import VALLE2
+from parlando.systems.valle2.model import GRID, VALLE2
 from parlando.text.vocabulary import BOUNDARY, encode
 
 
@@ -25,27 +25,33 @@ class Joined:
 
     ``symbols`` and ``durations`` ``(B, N)`` with ``symbol_mask``; ``codes`` ``(B, Q, T)`` with
     ``code_mask`` ``(B, T)``; ``condition`` ``(B, T)`` is True in the prompt. ``trimmed`` ``(B,)``
-    frames at the front, fewer than a group, have symbols but no codes.
+    frames at the front, fewer than a group, have symbols but no codes. N and T are multiples of
+    :data:`parlando.systems.valle2.model.GRID` where the batch has room, and the model positions.
     """
 
     symbols: Tensor
     symbol_mask: Tensor
-    durations: Tensor | None
+    durations: Tensor
     codes: Tensor
     code_mask: Tensor
     condition: Tensor
     trimmed: Tensor
 
 
-def join(batch: Mapping[str, Any], group: int, levels: int) -> Joined:
+def join(
+    batch: Mapping[str, Any], group: int, levels: int, longest_frames: int, longest_symbols: int
+) -> Joined:
     """Put prompts before their targets.
 
     Source: VALL-E 2, section 3: a few leading codes go, so that groups begin with the target.
+    Choice: a prompt loses as many leading symbols, with their frames, as the model cannot read.
 
     Args:
-        batch: ``symbols, codes, frame_mask, symbol_mask`` and the same of prompts.
+        batch: ``symbols, durations, codes, symbol_mask, frame_mask`` and the same of prompts.
         group: codes G of a group.
         levels: how many levels of the codes to keep.
+        longest_frames: frames that the model reads, which both have room in.
+        longest_symbols: symbols that it reads; a target has no more.
 
     Raises:
         ConfigError: the batch has no symbols of prompts, or codes of fewer levels.
@@ -60,27 +66,44 @@ def join(batch: Mapping[str, Any], group: int, levels: int) -> Joined:
             f"the corpus holds codes of {batch['codes'].shape[1]} levels, the model has {levels}; "
             "set levels in the recipe's [model], or prepare the codes with that codec"
         )
-    prompt_mask, frame_mask = batch["prompt_mask"], batch["frame_mask"]
-    trimmed = prompt_mask.sum(1) % group
-    place = torch.arange(prompt_mask.shape[1], device=prompt_mask.device)
-    kept = prompt_mask & (place[None] >= trimmed[:, None])
+    prompt_mask, prompt_symbol_mask = batch["prompt_mask"], batch["prompt_symbol_mask"]
+    symbols = prompt_symbol_mask.sum(1) + batch["symbol_mask"].sum(1)
+    read = _from(prompt_symbol_mask, symbols - longest_symbols)
+    gone = torch.where(prompt_symbol_mask & ~read, batch["prompt_durations"], 0).sum(1)
+    trimmed = (prompt_mask.sum(1) - gone) % group
+    kept = _from(prompt_mask, gone + trimmed)
     both = torch.cat([batch["prompt_codes"][:, :levels], batch["codes"][:, :levels]], dim=2)
-    codes, code_mask, _ = pack(both.transpose(1, 2), torch.cat([kept, frame_mask], dim=1))
+    codes, code_mask, _ = pack(
+        both.transpose(1, 2),
+        torch.cat([kept, batch["frame_mask"]], dim=1),
+        grid=GRID,
+        limit=longest_frames,
+    )
     place = torch.arange(code_mask.shape[1], device=code_mask.device)
-    texts = [torch.cat([batch["prompt_symbols"], batch["symbols"]], dim=1)]
-    if "durations" in batch:
-        texts.append(torch.cat([batch["prompt_durations"], batch["durations"]], dim=1))
-    mask = torch.cat([batch["prompt_symbol_mask"], batch["symbol_mask"]], dim=1)
-    packed, symbol_mask, _ = pack(torch.stack(texts, dim=-1), mask)
+    texts = [
+        torch.cat([batch[f"prompt_{name}"], batch[name]], dim=1)
+        for name in ("symbols", "durations")
+    ]
+    packed, symbol_mask, _ = pack(
+        torch.stack(texts, dim=-1),
+        torch.cat([read, batch["symbol_mask"]], dim=1),
+        grid=GRID,
+        limit=longest_symbols,
+    )
     return Joined(
         symbols=packed[..., 0],
         symbol_mask=symbol_mask,
-        durations=packed[..., 1] if len(texts) > 1 else None,
+        durations=packed[..., 1],
         codes=codes.transpose(1, 2),
         code_mask=code_mask,
         condition=place[None] < kept.sum(1)[:, None],
         trimmed=trimmed,
     )
+
+
+def _from(mask: Tensor, first: Tensor) -> Tensor:
+    """Leave the first so many ``(B,)`` positions of a mask ``(B, T)`` out."""
+    return mask & (torch.arange(mask.shape[1], device=mask.device) >= first[:, None])
 
 
 def with_ends(codes: Tensor, mask: Tensor, group: int, end: int) -> tuple[Tensor, Tensor]:
@@ -93,12 +116,13 @@ def with_ends(codes: Tensor, mask: Tensor, group: int, end: int) -> tuple[Tensor
         end: the code that ends.
 
     Returns:
-        ``(B, L)``, L a multiple of G, and its mask, which covers each item's ends.
+        ``(B, L)``, L the multiple of G above T, and its mask, which covers each item's ends.
     """
     lengths = mask.sum(1)
     closed = (lengths // group + 1) * group
-    place = torch.arange(int(closed.max()), device=codes.device)[None]
-    padded = F.pad(codes, (0, max(0, place.shape[1] - codes.shape[1])))[:, : place.shape[1]]
+    count = (codes.shape[1] // group + 1) * group
+    place = torch.arange(count, device=codes.device)[None]
+    padded = F.pad(codes, (0, count - codes.shape[1]))
     return torch.where(place < lengths[:, None], padded, end), place < closed[:, None]
 
 
@@ -185,7 +209,8 @@ class VALLE2Objective(nn.Module):
         return figures
 
     def _join(self, batch: Mapping[str, Any]) -> Joined:
-        return join(batch, self.model.group, self.model.levels)
+        model = self.model
+        return join(batch, model.group, model.levels, model.longest_frames, model.longest_symbols)
 
     def _autoregressive(
         self, joined: Joined, dropped: Tensor, prompt_weight: float
@@ -237,15 +262,10 @@ def alignment_loss(looks: Tensor, joined: Joined, group_mask: Tensor, group: int
     Args:
         looks: ``(W, B, L / G, M)`` before the softmax, the text and its end first; -inf in what
             is not seen.
-        joined: with durations.
+        joined: the text's symbols with their durations.
         group_mask: ``(B, L / G)`` groups that count.
         group: codes G of a group.
-
-    Raises:
-        ConfigError: there are no durations.
     """
-    if joined.durations is None:
-        raise ConfigError("alignment_weight is above 0, which needs the durations of symbols")
     counts = joined.symbol_mask.sum(1, keepdim=True)
     ends = torch.where(joined.symbol_mask, joined.durations, 0).cumsum(1)
     first = torch.arange(looks.shape[2], device=looks.device) * group
