@@ -23,10 +23,11 @@ from parlando.curriculum.settings import (
     FACodecStageConfig,
     FactorizedData,
     FactorizedObjectiveConfig,
-    LanguageData,
     LanguageObjectiveConfig,
     SystemObjectiveConfig,
     UtteranceData,
+    check_language_data,
+    language_data,
 )
 from parlando.recipes import check_names, overridden
 from parlando.systems.naturalspeech2 import config as naturalspeech2_config
@@ -42,10 +43,13 @@ Feed = Callable[[Any, Path, TrainConfig], BatchSource]
 class _Kind:
     presets: Mapping[str, Callable[[], Any]]
     objective: Callable[[], Any]
-    data: Callable[[], Any]
+    data: Callable[[Any], Any]
+    """The defaults for a model of some configuration."""
     training: TrainConfig
     build: Build
     feed: Feed
+    check: Callable[[Any, Any], None] = lambda config, data: None
+    """Refuses data that a model of some configuration cannot read."""
 
 
 def trainable(kind: str, preset: str, recipe: Mapping[str, Any] | None = None) -> Trainable:
@@ -58,7 +62,8 @@ def trainable(kind: str, preset: str, recipe: Mapping[str, Any] | None = None) -
         recipe: sections ``model``, ``objective`` and ``data`` with differences.
 
     Raises:
-        ConfigError: a name or a value is not known; the message names the nearest one.
+        ConfigError: a name or a value is not known, and the message names the nearest one; or the
+            model cannot read the data.
     """
     check_names([kind], list(_KINDS), "what can be trained")
     entry = _KINDS[kind]
@@ -66,7 +71,8 @@ def trainable(kind: str, preset: str, recipe: Mapping[str, Any] | None = None) -
     sections = recipe or {}
     config = overridden(entry.presets[preset](), sections.get("model", {}), "model")
     objective = overridden(entry.objective(), sections.get("objective", {}), "objective")
-    data = overridden(entry.data(), sections.get("data", {}), "data")
+    data = overridden(entry.data(config), sections.get("data", {}), "data")
+    entry.check(config, data)
     return Trainable(
         config=config,
         build_objective=lambda folder, init: entry.build(config, objective, folder, init),
@@ -80,7 +86,7 @@ _KINDS: dict[str, _Kind] = {
     "aligner": _Kind(
         presets={"small": aligner_config.small, "tiny": aligner_config.tiny},
         objective=AlignerObjectiveConfig,
-        data=UtteranceData,
+        data=lambda _: UtteranceData(),
         training=TrainConfig(
             steps=20_000,
             batch_seconds=48.0,
@@ -100,7 +106,7 @@ _KINDS: dict[str, _Kind] = {
             "tiny": rvq_config.tiny,
         },
         objective=CodecObjectiveConfig,
-        data=CropData,
+        data=lambda _: CropData(),
         training=TrainConfig(
             steps=100_000,
             batch_seconds=12.8,
@@ -120,7 +126,7 @@ _KINDS: dict[str, _Kind] = {
             "tiny": facodec_config.tiny,
         },
         objective=FACodecStageConfig,
-        data=CropData,
+        data=lambda _: CropData(),
         training=TrainConfig(
             steps=800_000,
             batch_seconds=9.6,
@@ -141,7 +147,7 @@ _KINDS: dict[str, _Kind] = {
             "tiny": naturalspeech2_config.tiny,
         },
         objective=SystemObjectiveConfig,
-        data=UtteranceData,
+        data=lambda _: UtteranceData(),
         training=TrainConfig(
             steps=300_000,
             batch_seconds=30.0,
@@ -165,7 +171,7 @@ _KINDS: dict[str, _Kind] = {
             "tiny": naturalspeech3_config.tiny,
         },
         objective=FactorizedObjectiveConfig,
-        data=FactorizedData,
+        data=lambda _: FactorizedData(),
         training=TrainConfig(
             steps=1_000_000,
             batch_seconds=125.0,
@@ -186,7 +192,8 @@ _KINDS: dict[str, _Kind] = {
             "valle": valle2_config.valle,
         },
         objective=LanguageObjectiveConfig,
-        data=LanguageData,
+        data=language_data,
+        check=check_language_data,
         training=TrainConfig(
             steps=800_000,
             batch_seconds=80.0,
@@ -197,6 +204,6 @@ _KINDS: dict[str, _Kind] = {
             precision="bf16",
         ),
         build=builders.build_valle2,
-        feed=feeds.feed_utterances(("symbols", "durations", "codes", "f0"), prompted=True),
+        feed=feeds.feed_language,
     ),
 }

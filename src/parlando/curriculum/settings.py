@@ -1,6 +1,6 @@
 """What a recipe says under ``[objective]`` and ``[data]``, for each kind of training."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from parlando.codecs.facodec import config as facodec_config
 from parlando.codecs.rvq import config as rvq_config
@@ -109,12 +109,50 @@ class LanguageObjectiveConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageData(UtteranceData):
-    """Whole utterances after a prompt whose text is known, for language models of codes."""
+    """Whole utterances after a prompt whose text is known, for language models of codes.
 
+    The defaults are for the paper's shape; see :func:`language_data`.
+    """
+
+    longest_symbols: int = 1200
+    """Utterances of more symbols are left out."""
     prompts: PromptOptions = field(
         default_factory=lambda: PromptOptions(joined_frames=(240, 2400), leading=True, symbols=True)
     )
     """Where conditions of 3 to 30 s come from."""
+
+
+def language_data(config: valle2_config.VALLE2Config) -> LanguageData:
+    """Return what a model learns from by default: prompts no longer than those it will be given."""
+    plain, longest = LanguageData(), config.longest_prompt_frames
+    low, high = plain.prompts.joined_frames
+    joined_frames = (min(low, longest), min(high, longest))
+    return replace(
+        plain,
+        longest_symbols=config.longest_symbols,
+        prompts=replace(plain.prompts, joined_frames=joined_frames),
+    )
+
+
+def check_language_data(config: valle2_config.VALLE2Config, data: LanguageData) -> None:
+    """Refuse utterances that a model cannot read after their prompts.
+
+    Raises:
+        ConfigError: they have too many frames or symbols.
+    """
+    longest_prompt = data.prompts.joined_frames[1]
+    if longest_prompt + data.longest_frames > config.longest_frames:
+        raise ConfigError(
+            f"prompts of {longest_prompt} frames and utterances of {data.longest_frames} do not "
+            f"fit into the model's {config.longest_frames}; lower prompts.joined_frames or "
+            "longest_frames in the recipe's [data], or raise longest_frames in its [model]"
+        )
+    if data.longest_symbols > config.longest_symbols:
+        raise ConfigError(
+            f"utterances of {data.longest_symbols} symbols do not fit into the model's "
+            f"{config.longest_symbols}; lower longest_symbols in the recipe's [data], or raise it "
+            "in its [model]"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

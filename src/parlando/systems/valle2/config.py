@@ -141,8 +141,8 @@ def tiny() -> VALLE2Config:
         codebook_size=16,
         autoregressive=shape,
         nonautoregressive=shape,
-        longest_frames=1200,
-        longest_symbols=300,
+        longest_frames=1400,
+        longest_symbols=400,
         longest_prompt_frames=400,
         watched_layers=(1,),
     )
