@@ -307,6 +307,35 @@ def test_groups_repetition_and_nuclei_are_crossed_and_loops_counted(plan, short_
     report = read_report(tmp_path / "report")
     assert {row.trial.labels["variant"] for row in report.rows} == {"group2"}
     assert "variant group1 (groups of 1): not asked for, no numbers" in report.remarks
+    larger = [f"group{n}={random_valle2(tmp_path / f'of{n}', n)}" for n in (4, 8)]
+    assert evaluate("speech", *words, "--system", *larger, "-o", tmp_path / "larger") == 0
+    report = read_report(tmp_path / "larger")
+    for name in ("group4", "group8"):
+        assert report.figure("cut", {"variant": name}).count == 2 * 5
+    assert not any("not trained" in remark for remark in report.remarks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "label", "values"),
+    [
+        ("guidance", "guidance", ("0", "0.5", "1", "2")),
+        ("prompt-transcript", "transcript", ("given", "recognised")),
+        ("length-guard", "repetition_aware", ("on", "off")),
+    ],
+)
+def test_each_way_of_speaking_changes_what_is_said(plan, tmp_path, name, label, values):
+    # Several voices, so that a sentence is in no prompt of one of them.
+    data = ("--data", "jsonl", plan / "generated" / "generated.jsonl", "--limit", 3)
+    system = random_valle2(tmp_path / "g", 2)
+    words = ("--protocol", name, "--system", system, *data, "--measures", "phones")
+    assert evaluate("speech", *words, "--pictures", 0, "-o", tmp_path / "report") == 0
+    report = read_report(tmp_path / "report")
+    spoken = len(report.rows) // len(values)
+    assert [row.trial.labels[label] for row in report.rows] == spoken * list(values)
+    sounds = [load(audio_path(report.folder, row.trial.id)).samples for row in report.rows]
+    assert len({sound.tobytes() for sound in sounds}) == len(report.rows) > 0
+    assert all(report.figure("cut", {label: value}).count == spoken for value in values)
 
 
 def test_one_failure_makes_the_exit_status_one_and_the_report_is_there(recordings, tmp_path):
