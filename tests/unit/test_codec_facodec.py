@@ -38,8 +38,7 @@ def test_shapes_at_odd_sizes(frames, prosody_input):
     latent = codec.embed(codes)
     assert latent.shape == (3, frames, 12)
     assert codec.decode(latent, timbre).shape == waveform.shape
-    assert codec.prosody_vectors(waveform).shape == (3, frames, 8)
-    assert [part.shape for part in codec.pitch(latent)] == [(3, frames)] * 2
+    assert codec.pitch_head(latent).shape == (3, frames, 2)
 
 
 def test_levels_come_in_the_order_of_the_attributes():
@@ -109,17 +108,6 @@ def test_attributes_can_be_left_out():
     for without in (("timbre",), ATTRIBUTES):
         with pytest.raises(ConfigError, match="name one or two of"):
             codec.reconstruct(waveform, without=without)
-
-
-def test_prosody_of_phones_has_the_code_of_its_frames_where_they_agree():
-    codec, waveform = _codec(), _waveform()
-    vectors, codes = codec.prosody_vectors(waveform), codec.encode(waveform)[:, 0]
-    assert torch.equal(codec.quantize_prosody(vectors), codes)
-    # A phone of frames near one entry has that entry, however short their mean is.
-    entries = codec.quantizer("prosody").codebooks[0]
-    wanted = torch.tensor([[3, 11]])
-    frames = entries[wanted][:, :, None] + 0.3 * torch.randn(1, 2, 40, 8)
-    assert torch.equal(codec.quantize_prosody(frames.mean(2)), wanted)
 
 
 def test_prosody_of_mel_sees_the_lowest_bands_alone():

@@ -291,27 +291,6 @@ class FACodec(nn.Module):
                 return self.quantizer(name).entries(level - levels.start)
         raise ConfigError(f"there is no level {level}; give 0 to {self.levels - 1}")
 
-    def prosody_vectors(self, waveform: Tensor) -> Tensor:
-        """Map ``(B, S)`` to prosody before its first quantizer, ``(B, T, C)``."""
-        return self.quantizer("prosody").vectors(self.features(waveform).prosody)
-
-    def quantize_prosody(self, vectors: Tensor) -> Tensor:
-        """Name the entry nearest to ``(B, N, C)``, such as means over phones: ``(B, N)`` int64."""
-        return self.quantizer("prosody").nearest(vectors, 0)
-
-    def pitch(self, prosody: Tensor) -> tuple[Tensor, Tensor]:
-        """Tell the pitch from prosody alone.
-
-        Args:
-            prosody: ``(B, T, D)`` from ``embed_attribute(codes, "prosody")``.
-
-        Returns:
-            log-F0 ``(B, T)``, of zero mean and unit deviation over an utterance's voiced frames,
-            and the logit of voicing ``(B, T)``.
-        """
-        height, voicing = self.pitch_head(prosody).float().unbind(-1)
-        return height, voicing
-
     def features(self, waveform: Tensor) -> Features:
         """Run the encoder, and that of prosody where there is one, on ``(B, S)``."""
         hidden = self.encoder(waveform)
