@@ -6,7 +6,7 @@ codes; the codec.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from parlando.aligner.prompts import PhoneReader, read_prompt
 from parlando.audio.pitch import f0
 from parlando.codecs.codes import AnyCodec, decode_codes, timbre_of
-from parlando.contracts import ConfigError, SpeakOptions, TextError, Utterance
+from parlando.contracts import ConfigError, PromptError, SpeakOptions, TextError, Utterance
 from parlando.data.batching import mask_of, pad
 from parlando.generative.autoregression import Group, Sampling, decode, recent_codes
 from parlando.generative.guidance import guide
@@ -42,16 +42,25 @@ intelligibility, both better when higher."""
 
 @dataclass(frozen=True)
 class VALLE2Voice:
-    """A prompt as the networks read it.
+    """A prompt, whole.
 
-    ``codes`` ``(Q, P)`` in whole groups and the ``symbols`` that they say; ``samples`` ``(S,)`` is
-    what was heard; ``timbre`` ``(1, W)``, none where the codec has none.
+    ``codes`` ``(Q, P)``, the ``symbols`` that they say and the frames of each, P in all;
+    ``samples`` ``(S,)`` is what was heard; ``timbre`` ``(1, W)``, none where the codec has none.
     """
 
     codes: Tensor
     symbols: tuple[str, ...]
+    durations_frames: tuple[int, ...]
     samples: np.ndarray
     timbre: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The part of a prompt that is read: ``codes`` ``(Q, P)`` in whole groups, and ``symbols``."""
+
+    codes: Tensor
+    symbols: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,15 @@ class FirstLevel:
     codes: Tensor
     cut: bool
     replaced: int
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Samples ``(S,)``, the symbols that they should say, and the codes that they are made of."""
+
+    samples: Tensor
+    symbols: Sequence[str]
+    first: FirstLevel
 
 
 class VALLE2Synthesizer:
@@ -119,17 +137,12 @@ class VALLE2Synthesizer:
             self.phones, whole, symbols, self.hop_samples / self.rate_hz
         )
         codes = self.codec.encode(whole[None])[0, : self.model.levels]
-        limit = self.model.longest_prompt_frames
-        if codes.shape[1] > limit:
-            # The last symbol may lose its end; where phones could not be placed, all are kept.
-            ends = np.cumsum(durations)
-            kept = int(np.searchsorted(ends, limit, side="right"))
-            if 0 < kept < len(symbols):
-                limit, symbols = int(ends[kept - 1]) or limit, symbols[:kept]
-            codes = codes[:, :limit]
-        codes = codes[:, codes.shape[1] % self.model.group :]
         return VALLE2Voice(
-            codes, tuple(symbols), waveform.cpu().numpy(), timbre_of(self.codec, whole[None])
+            codes,
+            tuple(symbols),
+            _placed(durations, codes.shape[1]),
+            waveform.cpu().numpy(),
+            timbre_of(self.codec, whole[None]),
         )
 
     def render(
@@ -152,21 +165,27 @@ class VALLE2Synthesizer:
 
         Raises:
             TextError: there is no phone among the symbols, or too many for this model.
+            PromptError: there is no phone in the part of the prompt that is read.
             ConfigError: best of n is wanted, and there is nothing to judge by.
         """
-        if options.best_of > 1 and self.scorer is None:
-            raise ConfigError(f"{self.name} was loaded without judges; best_of must be 1")
+        scorer = self.scorer
+        if options.best_of > 1 and scorer is None:
+            raise ConfigError(
+                f"{self.name} was loaded without judges, which best_of needs; install them with: "
+                "pip install 'parlando[evaluate]'"
+            )
         generators = _generators(generator, options.best_of)
-        made = self.render_batch([symbols] * options.best_of, prompt, options, generators)
-        if self.scorer is None or len(made) == 1:
-            return made[0]
-        ranks = []
-        for candidate in made:
-            likeness, intelligible = self.scorer(candidate.samples, symbols, prompt.samples)
-            ranks.append((min(likeness, SIMILAR_ENOUGH), intelligible))
-        return made[max(range(len(made)), key=ranks.__getitem__)]
+        made = self._sounds([symbols] * options.best_of, prompt, options, generators)
+        if scorer is None or len(made) == 1:
+            return self._timed(made[0])
 
-    @torch.inference_mode()
+        def rank(candidate: Sound) -> tuple[float, float]:
+            samples = candidate.samples.cpu().numpy()
+            likeness, intelligible = scorer(samples, symbols, prompt.samples)
+            return min(likeness, SIMILAR_ENOUGH), intelligible
+
+        return self._timed(max(made, key=rank))
+
     def render_batch(
         self,
         texts: Sequence[Sequence[str]],
@@ -175,13 +194,24 @@ class VALLE2Synthesizer:
         generators: Sequence[Generator],
     ) -> list[Utterance]:
         """Speak several pieces at once, each as it would be by itself with its generator."""
+        return [self._timed(each) for each in self._sounds(texts, prompt, options, generators)]
+
+    @torch.inference_mode()
+    def _sounds(
+        self,
+        texts: Sequence[Sequence[str]],
+        prompt: VALLE2Voice,
+        options: SpeakOptions,
+        generators: Sequence[Generator],
+    ) -> list[Sound]:
         targets = [vocabulary.with_boundaries(text) for text in texts]
-        ids, mask = self._texts(targets, prompt, options)
-        first = self._first_level(targets, ids, mask, prompt, options, generators)
-        heard = prompt.codes.shape[1]
+        part = self._heard(prompt, options.continuation)
+        ids, mask = self._texts(targets, part)
+        first = self._first_level(targets, ids, mask, part, options, generators)
+        heard = part.codes.shape[1]
         lengths = [heard + len(item.codes) for item in first]
         codes = ids.new_zeros(len(first), self.model.levels, max(lengths))
-        codes[:, :, :heard] = prompt.codes
+        codes[:, :, :heard] = part.codes
         for row, item in enumerate(first):
             codes[row, 0, heard : lengths[row]] = item.codes
         frames = mask_of(lengths).to(self.device)
@@ -190,11 +220,10 @@ class VALLE2Synthesizer:
         codes = finer_levels(
             self.model.nonautoregressive, ids, mask, codes, frames, condition, place
         )
-        made = []
-        for row, item in enumerate(first):
-            samples = self._decode(codes[row, :, heard : lengths[row]], prompt)
-            made.append(self._timed(samples, targets[row], item))
-        return made
+        return [
+            Sound(self._decode(codes[row, :, heard : lengths[row]], prompt), targets[row], item)
+            for row, item in enumerate(first)
+        ]
 
     @torch.inference_mode()
     def stream(
@@ -209,29 +238,32 @@ class VALLE2Synthesizer:
         The first-level codes are those of :meth:`render` with the same generator. The finer ones of
         a chunk are chosen knowing its past and :data:`LOOKAHEAD_FRAMES` of its future instead of
         all, so that the sound differs a little from that of :meth:`render`; with one chunk for the
-        whole it is the same. Only the last chunk has symbols, durations and pitch: those of all.
+        whole it is the same. The last frame comes by itself, with symbols, durations and pitch of
+        all: to find them out takes a while, for which nobody shall wait.
 
         Raises:
             TextError: as for :meth:`render`.
+            PromptError: as for :meth:`render`.
             ConfigError: best of n is wanted, which needs whole candidates.
         """
         if options.best_of > 1:
             raise ConfigError("best_of needs whole pieces; leave chunk_seconds or best_of out")
         chunk = max(1, round(options.chunk_seconds * self.rate_hz / self.hop_samples))
         target = vocabulary.with_boundaries(symbols)
-        ids, mask = self._texts([target], prompt, options)
+        part = self._heard(prompt, options.continuation)
+        ids, mask = self._texts([target], part)
         chunks = Chunks(
             self.model.nonautoregressive,
             lambda codes: self._decode(codes, prompt),
             self.hop_samples,
             ids,
             mask,
-            prompt.codes,
+            part.codes,
         )
         sounds: list[Tensor] = []
         cut, replaced = False, 0
         wanted = min(chunk, FIRST_CHUNK_FRAMES)
-        for step in self._steps([target], ids, mask, prompt, options, _generators(generator, 1)):
+        for step in self._steps([target], ids, mask, part, options, _generators(generator, 1)):
             chunks.add(step.codes[0][step.real[0]])
             cut |= bool(step.cut[0])
             replaced += int(step.repeated.sum())
@@ -240,31 +272,46 @@ class VALLE2Synthesizer:
                 yield _part(sounds[-1])
                 wanted = chunk
         sounds.append(chunks.take(chunks.waiting))
-        whole = self._timed(
-            torch.cat(sounds), target, FirstLevel(torch.cat(chunks.first), cut, replaced)
-        )
-        yield Utterance(
-            samples=sounds[-1].cpu().numpy(),
-            symbols=whole.symbols,
-            durations_frames=whole.durations_frames,
-            f0_hz=whole.f0_hz,
-            notes=whole.notes,
-        )
+        yield _part(sounds[-1][: -self.hop_samples])
+        first = FirstLevel(torch.cat(chunks.first), cut, replaced)
+        whole = self._timed(Sound(torch.cat(sounds), target, first))
+        yield replace(whole, samples=whole.samples[-self.hop_samples :])
+
+    def _heard(self, prompt: VALLE2Voice, continuation: bool) -> Heard:
+        """Cut a prompt to what the model reads, between symbols and to whole groups.
+
+        Another sentence reads its beginning. A continuation reads its end but for the last pause,
+        so that the two parts of the sentence are as far apart as two words.
+
+        Raises:
+            PromptError: there is no phone in that part.
+        """
+        limit, symbols = self.model.longest_prompt_frames, prompt.symbols
+        bounds = np.concatenate([[0], np.cumsum(prompt.durations_frames)])
+        first, last = 0, len(symbols)
+        if continuation:
+            while last and vocabulary.is_pause(symbols[last - 1]):
+                last -= 1
+            first = int(np.searchsorted(bounds, bounds[last] - limit))
+        else:
+            last = int(np.searchsorted(bounds, limit, side="right")) - 1
+        symbols = symbols[first:last]
+        if not any(vocabulary.is_phone(symbol) for symbol in symbols):
+            raise PromptError(
+                f"no phone is heard in the {'last' if continuation else 'first'} "
+                f"{limit * self.hop_samples / self.rate_hz:.1f} s of the prompt, which are read; "
+                "cut what is not speech away"
+            )
+        codes = prompt.codes[:, bounds[first] : bounds[last]]
+        return Heard(codes[:, codes.shape[1] % self.model.group :], symbols)
 
     def _decode(self, codes: Tensor, prompt: VALLE2Voice) -> Tensor:
         """Make the sound ``(T * hop,)`` of ``(Q, T)`` in the timbre of a prompt."""
         return decode_codes(self.codec, codes[None], prompt.timbre)[0]
 
-    def _texts(
-        self, targets: Sequence[Sequence[str]], prompt: VALLE2Voice, options: SpeakOptions
-    ) -> tuple[Tensor, Tensor]:
+    def _texts(self, targets: Sequence[Sequence[str]], prompt: Heard) -> tuple[Tensor, Tensor]:
         """Put what the prompt says before each text: ids ``(B, N)`` and their mask."""
-        said = list(prompt.symbols)
-        if options.continuation:
-            # One sentence goes on: its two parts are as far apart as two words.
-            while said and vocabulary.is_pause(said[-1]):
-                said.pop()
-        ids = [torch.tensor(vocabulary.encode([*said, *target])) for target in targets]
+        ids = [torch.tensor(vocabulary.encode([*prompt.symbols, *target])) for target in targets]
         return pad(ids).to(self.device), mask_of([len(each) for each in ids]).to(self.device)
 
     def _first_level(
@@ -272,7 +319,7 @@ class VALLE2Synthesizer:
         targets: Sequence[Sequence[str]],
         ids: Tensor,
         mask: Tensor,
-        prompt: VALLE2Voice,
+        prompt: Heard,
         options: SpeakOptions,
         generators: Sequence[Generator],
     ) -> list[FirstLevel]:
@@ -291,7 +338,7 @@ class VALLE2Synthesizer:
         targets: Sequence[Sequence[str]],
         ids: Tensor,
         mask: Tensor,
-        prompt: VALLE2Voice,
+        prompt: Heard,
         options: SpeakOptions,
         generators: Sequence[Generator],
     ) -> Iterator[Group]:
@@ -345,23 +392,27 @@ class VALLE2Synthesizer:
             exclude_repeated=options.exclude_repeated,
         )
 
-    def _timed(self, samples: Tensor, symbols: Sequence[str], first: FirstLevel) -> Utterance:
+    @torch.inference_mode()
+    def _timed(self, sound: Sound) -> Utterance:
         """Find out when each symbol is spoken, and at what pitch."""
-        durations, _ = self.phones.align(samples, symbols)
-        frames = len(samples) // self.hop_samples
-        if sum(durations) != frames:
-            # Fewer frames than phones: something was left out, and nobody can tell when.
-            edges = np.linspace(0, frames, len(symbols) + 1).round().astype(int)
-            durations = np.diff(edges).tolist()
-        sound = samples.cpu().numpy()
-        pitch_hz, _ = f0(sound, self.rate_hz, self.hop_samples)
+        durations, _ = self.phones.align(sound.samples, sound.symbols)
+        samples = sound.samples.cpu().numpy()
+        pitch_hz, _ = f0(samples, self.rate_hz, self.hop_samples)
         return Utterance(
-            samples=sound,
-            symbols=tuple(symbols),
-            durations_frames=tuple(durations),
+            samples=samples,
+            symbols=tuple(sound.symbols),
+            durations_frames=_placed(durations, len(samples) // self.hop_samples),
             f0_hz=pitch_hz,
-            notes={"cut": float(first.cut), "replaced": float(first.replaced)},
+            notes={"cut": float(sound.first.cut), "replaced": float(sound.first.replaced)},
         )
+
+
+def _placed(durations: Sequence[int], frames: int) -> tuple[int, ...]:
+    """Share the frames out where the aligner could place nothing: there are more phones."""
+    if sum(durations) != frames:
+        edges = np.linspace(0, frames, len(durations) + 1).round().astype(int)
+        durations = np.diff(edges).tolist()
+    return tuple(durations)
 
 
 def _part(samples: Tensor) -> Utterance:
