@@ -3,7 +3,8 @@
 A card puts together what lies in the folder of a release and what ``cards.toml`` says of it:
 
 - ``config.json``: kind, steps, minutes and the last validation, as training wrote them;
-- ``quality.json``, ``speed.json``: as ``benchmarks.quality`` and ``benchmarks.speed`` wrote them;
+- ``quality.json``, ``speed.json``: as ``benchmarks.quality`` and ``benchmarks.speed`` wrote them,
+  for VALL-E 2 also ``benchmarks.decoding``;
 - ``curve.json``: the learning curve, a list of ``{"step": …, name: number, …}``;
 - ``stages.json``: all runs in order, a list of ``{"recipe": …, "steps": …, "minutes": …}``.
 
@@ -16,7 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.readme import WEIGHTS
-from benchmarks.results import SUMMARY_HEAD, read_json, summary_rows, tables_by_condition
+from benchmarks.results import (
+    SUMMARY_HEAD,
+    read_json,
+    summary_rows,
+    tables_by_condition,
+    unmeasured_rows,
+)
 from parlando.training.checkpoint import Card, read_card
 
 CARD_NAME = "card.md"
@@ -49,7 +56,7 @@ def card_text(name: str, weights: Path = WEIGHTS, recipes: Path = _RECIPES) -> s
         *_section(
             "Training", [*_training(model["recipes"], card, folder, recipes), model["history"]]
         ),
-        *_section("Measured", _measured(folder)),
+        *_section("Measured", _measured(folder, model["aims"])),
         *_section("Last validation while training", _validation(card.numbers)),
         *_section("Learning curve", _curve(read_json(folder / "curve.json", []))),
         *_section("Where it fails", ["\n".join(f"- {line}" for line in model["limits"])]),
@@ -102,12 +109,12 @@ def _training(names: Sequence[str], card: Card, folder: Path, recipes: Path) -> 
     )
 
 
-def _measured(folder: Path) -> Iterator[str]:
+def _measured(folder: Path, aims: Sequence[str]) -> Iterator[str]:
     quality, speed = read_json(folder / "quality.json", {}), read_json(folder / "speed.json", {})
     if not quality and not speed:
         yield "Not measured."
         return
-    if rows := list(summary_rows(quality | speed)):
+    if rows := [*summary_rows(quality | speed), *unmeasured_rows(quality | speed, aims)]:
         yield "With 95 % intervals over utterances; beside them what people and chance reach."
         yield _table(SUMMARY_HEAD, rows)
     for part in quality.values():

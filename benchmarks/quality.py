@@ -1,6 +1,7 @@
 """Measure the quality of the released weights against recordings of people.
 
-``python -m benchmarks.quality codec|recogniser|speech|hard|convert|all --data JSONL --out FILE``
+``python -m benchmarks.quality codec|recogniser|speech|hard|guard|convert|all --data JSONL --out
+FILE``
 
 What is measured, and how, is that of ``parlando evaluate``: this chooses the recordings, and sets
 the figures beside what we aim at (``aims.toml``). Speakers are those of the test split, which no
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 import tyro
 
-from benchmarks.results import part_of, print_summary, read_json
+from benchmarks.results import aims_for, part_of, print_summary, read_aims, read_json
 from parlando.cli.evaluate.codec import (
     FACTORIZED_MEASURES,
     MEASURES,
@@ -59,9 +60,12 @@ RECOGNISER_PROTOCOL = {
 class Options:
     """What to measure, on what, and where the results go."""
 
-    part: tyro.conf.Positional[Literal["codec", "recogniser", "speech", "hard", "convert", "all"]]
+    part: tyro.conf.Positional[
+        Literal["codec", "recogniser", "speech", "hard", "guard", "convert", "all"]
+    ]
     """Which part; ``hard`` also speaks ordinary sentences, whose recordings its detector is tried
-    on; ``convert`` needs a factorized codec, and ``all`` does it with one only."""
+    on; ``guard`` needs a system that draws codes one after the other, which 200 runs may fail to
+    end, and ``convert`` a factorized codec: ``all`` does these two with such ones only."""
     data: Path
     """JSONL corpus with the splits ``valid`` and ``test``."""
     out: Path
@@ -108,6 +112,7 @@ class Benchmark:
             "recogniser": self.recogniser,
             "speech": self.speech,
             "hard": self.hard,
+            "guard": self.guard,
             "convert": self.convert,
         }
 
@@ -159,7 +164,7 @@ class Benchmark:
     def speech(self) -> dict[str, Any]:
         """Speak the native sentences of valid and test in the voices of test speakers."""
         self._ordinary = self._spoken("speech", "parlando", SPEECH_MEASURES)
-        return part_of("speech", self._ordinary)
+        return part_of(aims_for("speech", self.options.system), self._ordinary)
 
     def hard(self) -> dict[str, Any]:
         """Speak the hard sentences, and try their detector on recordings of ordinary ones."""
@@ -167,6 +172,11 @@ class Benchmark:
         ordinary = self._ordinary or self._spoken("ordinary", "parlando", ("robustness",))
         flagged = ordinary.figure("slipped_human")
         return part_of("hard", hard, () if flagged is None else (flagged,))
+
+    def guard(self) -> dict[str, Any]:
+        """Count outputs of 200 runs, and of 200 with plain sampling, that found no end."""
+        aims = aims_for("guard", self.options.system)
+        return part_of(aims, self._spoken("guard", "length-guard", ("phones", "robustness")))
 
     @cached_property
     def utterances(self) -> list[Utterance]:
@@ -250,10 +260,11 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def parts_of(options: Options) -> list[str]:
-    """List the parts that are asked for; ``all`` has conversion with a factorized codec only."""
+    """List the parts that are asked for; ``all`` has those that system and codec are fit for."""
     if options.part != "all":
         return [options.part]
-    further = ["convert"] if is_factorized(options.codec) else []
+    further = ["guard"] if read_aims(aims_for("guard", options.system)) else []
+    further += ["convert"] if is_factorized(options.codec) else []
     return ["codec", "recogniser", "speech", "hard", *further]
 
 

@@ -10,7 +10,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from typing import Any
 from parlando.evaluation.measure import Figure
 from parlando.evaluation.records import Report
 from parlando.recipes import from_mapping
+from parlando.registry import release_folder
+from parlando.training.checkpoint import read_card
 
 _AIMS = Path(__file__).with_name("aims.toml")
-_BIT_RATES = {"levels", "attributes"}
+_VARIED = {"attributes", "levels", "repetition_aware"}
 Entry = Mapping[str, Any]
 Line = tuple[str, ...]
 
@@ -40,6 +42,7 @@ class Aim:
     times: float | None = None
     times_of: str = ""
     most_kilobits: float | None = None
+    condition: Mapping[str, str] = field(default_factory=dict)
     summed: bool = False
 
     def bound(
@@ -75,12 +78,22 @@ def read_aims(part: str) -> dict[str, Aim]:
     return {aim.key: aim for aim in aims if aim.part == part}
 
 
+def aims_for(part: str, place: str) -> str:
+    """Name the aims of a part for a system: those of its kind, where it has some of its own.
+
+    Args:
+        part: ``speech``, ``guard`` or ``speed``.
+        place: released system, or folder of a trained one.
+    """
+    own = f"{read_card(release_folder(place)).kind}-{part}"
+    return own if read_aims(own) else part
+
+
 def part_of(part: str, report: Report, further: Sequence[Figure] = ()) -> dict[str, Any]:
     """Say what a report found, and how it was measured.
 
     Args:
-        part: ``codec``, ``facodec``, ``recogniser``, ``speech``, ``hard`` or ``convert``; whose
-            aims it has.
+        part: whose aims it has, such as ``codec``, ``facodec`` or ``valle2-speech``.
         report: as ``parlando evaluate`` wrote it.
         further: figures of another report that belong to it.
     """
@@ -113,12 +126,12 @@ def entries(part: str, figures: Sequence[Figure]) -> list[dict[str, Any]]:
     """Turn figures into entries; what people and chance reach stands beside, not in a row."""
     aims = read_aims(part)
     beside = {key for f in figures for key in (f.quantity.human, f.quantity.control)} - aims.keys()
-    # A mean over several bit rates is the quality of none.
-    by_levels = {f.quantity.key for f in figures if _BIT_RATES & f.condition.keys()}
+    # A mean over several bit rates, or ways of sampling, is the quality of none.
+    varied = {f.quantity.key for f in figures if _VARIED & f.condition.keys()}
     found = []
     for figure in figures:
         key = figure.quantity.key
-        if key in beside or (key in by_levels and not figure.condition):
+        if key in beside or (key in varied and not figure.condition):
             continue
         aim = aims.get(key)
         aimed = aim is not None and dict(figure.condition) == _condition_of(aim, figures)
@@ -129,7 +142,7 @@ def entries(part: str, figures: Sequence[Figure]) -> list[dict[str, Any]]:
 def _condition_of(aim: Aim, figures: Sequence[Figure]) -> dict[str, str] | None:
     """Say under which condition an aim is judged; None where no bit rate is low enough."""
     if aim.most_kilobits is None:
-        return {}
+        return dict(aim.condition)
     rates = [f for f in figures if f.quantity.key == "bit_rate"]
     rates = [f for f in rates if f.condition] or rates
     allowed = [f for f in rates if f.value <= aim.most_kilobits + 1e-6]
@@ -252,6 +265,14 @@ def summary_rows(results: Mapping[str, Any]) -> Iterator[Line]:
             yield title, measured(entry), *beside, aimed_at(entry), reached
         for key, pays in part.get("every_level_pays", {}).items():
             yield f"{name}: {key} is better with every further level", "", "", "", "", _answer(pays)
+
+
+def unmeasured_rows(results: Mapping[str, Any], parts: Sequence[str]) -> Iterator[Line]:
+    """Yield a line for each aim of some parts that has no figure."""
+    found = {entry["aim"] for entry in entries_in(results) if "aim" in entry}
+    for aim in (aim for part in parts for aim in read_aims(part).values()):
+        if aim.title not in found:
+            yield aim.title, "not measured", *[""] * (len(SUMMARY_HEAD) - 2)
 
 
 def _answer(reached: bool | None) -> str:

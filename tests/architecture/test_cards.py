@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import cards
+from benchmarks.results import read_aims
 
 from parlando.registry import RELEASES, UNRELEASED
 
@@ -61,6 +62,7 @@ def test_every_release_has_its_facts_and_recipes():
     for model in facts["models"].values():
         assert set(model["sources"]) <= facts["sources"].keys()
         assert model["limits"]
+        assert all(read_aims(part) for part in model["aims"])
         for recipe in model["recipes"]:
             assert (RECIPES / f"{recipe}.toml").exists()
 
@@ -96,6 +98,7 @@ def test_a_card_tells_every_figure_how_it_was_measured_and_the_licences(weights)
         "| 12 | 3.07 | 9.60 |",
         "| 8 | 2.90 | – |",
         "| codec: pesq is better with every further level |  |  |  |  | yes |",
+        "| codec, at most 9.6 kbit/s: STOI | not measured |  |  |  |  |",
         "| recogniser: Phone error rate | 21.2% | – | – |  |  |",
         "- utterances: 20",
         "- judges voice: resemblyzer",

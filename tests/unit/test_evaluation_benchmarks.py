@@ -1,6 +1,7 @@
 """The benchmarks choose recordings, and set the figures of reports beside aims."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
@@ -44,6 +45,70 @@ def test_errors_may_go_two_fifths_of_the_way_from_people_to_chance():
     assert not entries("speech", figure("wer", 0.73, human=0.4, control=1.2))["wer",]["reached"]
     # Without recordings there is no bound, and nothing is called reached.
     assert "aim" not in entries("speech", figure("wer", 0.1, control=1.2))["wer",]
+
+
+@pytest.fixture(scope="module")
+def valle2(tmp_path_factory):
+    """The card of a VALL-E 2; nothing else is read of it here."""
+    folder = tmp_path_factory.mktemp("systems") / "tiny-valle2"
+    folder.mkdir()
+    card = {"schema": 1, "kind": "valle2", "config": {}}
+    (folder / "config.json").write_text(json.dumps(card))
+    return str(folder)
+
+
+def test_a_system_is_held_to_the_aims_of_its_kind(valle2):
+    assert results.aims_for("speech", valle2) == "valle2-speech"
+    assert results.aims_for("hard", valle2) == "hard"
+    assert results.aims_for("speech", "naturalspeech2-small") == "speech"
+    for key in ("wer", "per"):
+        (entry,) = results.entries("valle2-speech", [figure(key, 0.79, human=0.4, control=1.2)])
+        assert entry["bound"] == pytest.approx(0.4 + 0.5 * 0.8)
+        assert entry["reached"]
+
+
+@pytest.mark.parametrize(("cut", "reached"), [(0.01, True), (0.015, False)])
+def test_only_repetition_aware_sampling_has_to_find_its_end(cut, reached):
+    found = entries(
+        "valle2-guard",
+        figure("cut", 0.2),
+        figure("cut", cut, repetition_aware="on"),
+        figure("cut", 0.4, repetition_aware="off"),
+    )
+    assert found.keys() == {("cut", "on"), ("cut", "off")}, "the mean is that of no sampling"
+    assert (found["cut", "on"]["bound"], found["cut", "on"]["reached"]) == (0.01, reached)
+    assert "aim" not in found["cut", "off"]
+
+
+def test_two_hundred_runs_are_a_part_of_the_benchmark(valle2, tmp_path, monkeypatch):
+    asked = []
+
+    def spoken(options):
+        asked.append(options)
+        rows = [row(n, {"wer": (1.0, 10.0)}) for n in range(2)]
+        write_report(report(rows, options.out))
+
+    monkeypatch.setattr(quality, "run_speech", spoken)
+    data = tmp_path / "corpus.jsonl"
+    options = quality.Options(part="guard", data=data, out=tmp_path / "q.json", system=valle2)
+    part = quality.measure(options)["guard"]
+    (given,) = asked
+    assert (given.protocol, given.system, given.data) == (
+        "length-guard",
+        (valle2,),
+        ("jsonl", data),
+    )
+    assert part["utterances"] == 2
+    every = replace(options, part="all")
+    assert "guard" in quality.parts_of(every)
+    assert "guard" not in quality.parts_of(replace(every, system="naturalspeech2-small"))
+
+
+def test_aims_without_a_figure_are_called_not_measured():
+    (entry,) = results.entries("valle2-speed", [figure("first_audio", 0.4)])
+    lines = list(results.unmeasured_rows({"speed": {"figures": [entry]}}, ["valle2-speed"]))
+    assert [line[:2] for line in lines] == [("VALL-E 2: real-time factor", "not measured")]
+    assert {len(line) for line in lines} == {len(results.SUMMARY_HEAD)}
 
 
 def test_likeness_is_held_against_the_halves_of_recordings():
@@ -292,6 +357,17 @@ def test_speed_names_its_conditions(monkeypatch, tmp_path):
     assert found["threads"] == 3
     assert speed.os.environ == {"OMP_NUM_THREADS": "3"}
     assert [entry["reached"] for entry in found["figures"]] == [True, False]
+
+
+def test_speed_keeps_other_parts_of_its_file(monkeypatch, tmp_path):
+    out = tmp_path / "speed.json"
+    decoding = {"decoding": {"figures": []}}
+    out.write_text(json.dumps(decoding))
+    part = {"figures": results.entries("speed", [figure("import", 0.1)])}
+    monkeypatch.setattr(speed, "measure", lambda options: part)
+    monkeypatch.setattr(sys, "argv", ["speed", "--out", str(out)])
+    speed.main()
+    assert json.loads(out.read_text()) == decoding | {"speed": part}
 
 
 def test_curves_are_read_by_metric_and_run(tmp_path):
