@@ -378,8 +378,16 @@ def _load_naturalspeech3(folder: Path, device: str) -> "NaturalSpeech3Synthesize
     )
 
 
-def _best_of_scorer(aligner: "Aligner") -> "Scorer":
-    """Judge candidates by likeness to the prompt and by the share of phones that are heard."""
+def _best_of_scorer(aligner: "Aligner") -> "Scorer | None":
+    """Judge candidates by likeness to the prompt and by the share of phones that are heard.
+
+    None where the judge of likeness is not installed: who needs one is told before candidates are
+    made, and who does not never waits for its import.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("resemblyzer") is None:
+        return None
     import torch
 
     from parlando.aligner.objective import edit_distance

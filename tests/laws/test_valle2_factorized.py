@@ -1,6 +1,7 @@
 """VALL-E 2 over the codes of the factorized codec: the timbre is the prompt's."""
 
 import dataclasses
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +13,10 @@ from tinyvalle import EvenReader, tiny_model
 
 from parlando import registry
 from parlando.codecs.facodec import config as facodec
-from parlando.contracts import CheckpointError, SpeakOptions
+from parlando.contracts import CheckpointError, ConfigError, SpeakOptions
 from parlando.recipes import to_mapping
 from parlando.systems.valle2.config import tiny
+from parlando.systems.valle2.model import AutoregressiveModel
 from parlando.systems.valle2.synthesis import VALLE2Synthesizer
 from parlando.training.checkpoint import Card, save_release
 
@@ -58,15 +60,36 @@ def test_chunks_joined_are_as_long_as_the_whole_and_in_the_same_timbre(synthesiz
     assert np.abs(first - parts[0]).max() > 1e-3
 
 
+def released(folder, levels):
+    config = dataclasses.replace(tiny(), levels=levels)
+    card = Card(kind="valle2", config=to_mapping(config))
+    save_release(folder, tiny_model(levels=levels), card)
+    card = Card(kind="facodec", config=to_mapping(facodec.tiny()))
+    save_release(folder / "codec", tiny_facodec(), card)
+    return str(folder)
+
+
 def test_a_folder_with_such_a_codec_speaks_and_other_levels_are_refused(tmp_path):
-    for levels in (6, 4):
-        folder = tmp_path / f"levels-{levels}"
-        config = dataclasses.replace(tiny(), levels=levels)
-        card = Card(kind="valle2", config=to_mapping(config))
-        save_release(folder, tiny_model(levels=levels), card)
-        card = Card(kind="facodec", config=to_mapping(facodec.tiny()))
-        save_release(folder / "codec", tiny_facodec(), card)
-    speech = registry.load(str(tmp_path / "levels-6")).speak("Hello.", (babble(2.0), 16_000))
+    speaker = registry.load(released(tmp_path / "levels-6", 6))
+    speech = speaker.speak("Hello.", (babble(2.0), 16_000))
     assert speech.duration_seconds > 0.1
     with pytest.raises(CheckpointError, match="speaks 4 levels of 16 codes, the codec has 6 of 16"):
-        registry.load(str(tmp_path / "levels-4"))
+        registry.load(released(tmp_path / "levels-4", 4))
+
+
+def test_without_the_judges_package_several_candidates_are_refused_before_any_is_made(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "resemblyzer", None)
+    speaker, drawn = registry.load(released(tmp_path / "levels-6", 6)), []
+    start = AutoregressiveModel.start
+    monkeypatch.setattr(
+        AutoregressiveModel,
+        "start",
+        lambda *given, **more: drawn.append(1) or start(*given, **more),
+    )
+    with pytest.raises(ConfigError, match=r"best_of needs.*pip install 'parlando\[evaluate\]'"):
+        speaker.speak("Hello.", (babble(2.0), 16_000), best_of=2)
+    assert not drawn
+    speaker.speak("Hello.", (babble(2.0), 16_000))
+    assert drawn
