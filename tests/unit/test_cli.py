@@ -12,6 +12,7 @@ from sines import RATE, SineSynthesizer, babble
 from parlando import registry
 from parlando.audio.waveform import load, read_metadata, save
 from parlando.cli.main import COMMANDS, main
+from parlando.cli.named import read_named
 from parlando.recipes import to_mapping
 from parlando.speech import Voice
 from parlando.systems.naturalspeech2.config import tiny
@@ -80,6 +81,16 @@ def test_any_option_that_a_system_has_can_be_named(sines, voice, tmp_path, monke
     out = str(tmp_path / "o.wav")
     assert main(["speak", *words, "Hi.", "--voice", voice, "-o", out]) == 0
     assert (seen[0].guidance, seen[0].solver, seen[0].steps) == (1.5, "euler", 3)
+
+
+def test_named_options_are_numbers_words_or_none_at_all():
+    words = ["guidance=2", "solver=euler", "continuation=true", "voice_text=null"]
+    assert read_named(words, "--options") == {
+        "guidance": 2,
+        "solver": "euler",
+        "continuation": True,
+        "voice_text": None,
+    }
 
 
 @pytest.mark.parametrize("source", ["argument", "file", "stdin", "stdin file"])
