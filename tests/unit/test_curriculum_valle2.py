@@ -1,6 +1,7 @@
 """What VALL-E 2 learns from: every preset and recipe reads all that it is given."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import tinycorpus
@@ -10,8 +11,10 @@ from parlando.contracts import ConfigError
 from parlando.curriculum import trainable
 from parlando.data.annotate import prepare_codes
 from parlando.data.store import PreparedCorpus
+from parlando.recipes import SECTIONS, read_recipe
 from parlando.systems.valle2.objective import join
 
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("valle*.toml"))
 PRESETS = ("paper", "small", "tiny", "valle")
 
 
@@ -33,6 +36,14 @@ def source_of(what, folder, batch_seconds=6.0):
     return what.build_source(folder, settings)
 
 
+def of_recipe(path):
+    """Resolve a recipe; the sources that it names are of another corpus."""
+    recipe = read_recipe(path, SECTIONS)
+    recipe["data"] = {**recipe["data"], "source_weights": {}}
+    sections = {name: recipe.get(name, {}) for name in ("model", "objective", "data")}
+    return trainable(recipe["kind"], recipe["preset"], sections), recipe
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_longest_utterance_after_the_longest_prompt_fits(preset):
     what = trainable("valle2", preset)
@@ -42,6 +53,37 @@ def test_the_longest_utterance_after_the_longest_prompt_fits(preset):
     assert high == model.longest_prompt_frames
     assert high + data.longest_frames <= model.longest_frames
     assert data.longest_symbols <= model.longest_symbols
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_gives_what_its_model_reads(path):
+    what, _ = of_recipe(path)
+    model, data = what.config, what.sections["data"]
+    assert data.prompts.joined_frames[1] + data.longest_frames <= model.longest_frames
+    assert data.prompts.joined_frames[1] <= model.longest_prompt_frames
+
+
+def test_prompts_of_valle_are_the_beginnings_of_their_utterances(folder):
+    (path,) = (path for path in RECIPES if path.stem == "valle-small")
+    what, recipe = of_recipe(path)
+    assert recipe["objective"]["loss"]["prompt_weight"] == 1.0
+    assert what.sections["data"].prompts.joined_frames == (240, 240)
+    assert (what.config.group, what.config.repetition_window, what.config.top_p) == (1, 0, 1.0)
+    source, corpus = source_of(what, folder), PreparedCorpus(folder)
+    index = {row["id"]: number for number, row in enumerate(corpus.rows)}
+    seen = 0
+    for step in range(8):
+        batch = source.batch(step, 0, 1)
+        for place, name in enumerate(batch["id"]):
+            whole = corpus.item(index[name], ("codes", "durations"))
+            heard = int(batch["prompt_mask"][place].sum())
+            prompt = batch["prompt_codes"][place, :, :heard]
+            rest = batch["codes"][place, :, : int(batch["frame_mask"][place].sum())]
+            assert torch.equal(torch.cat([prompt, rest], dim=1), whole["codes"])
+            length = min(240, whole["codes"].shape[1] / 2)
+            assert abs(heard - length) <= int(whole["durations"].max()) / 2
+            seen += 1
+    assert seen > 8
 
 
 @pytest.mark.parametrize("preset", ["small", "tiny"])
