@@ -2,11 +2,14 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from tinyfactorized import tiny_facodec
 
 from parlando.contracts import ConfigError
+from parlando.curriculum import trainable
 from parlando.data.batching import mask_of
 from parlando.systems.naturalspeech3.config import (
     NaturalSpeech3ObjectiveConfig,
@@ -18,6 +21,7 @@ from parlando.systems.naturalspeech3.config import (
 from parlando.systems.naturalspeech3.model import (
     DURATION,
     PROSODY,
+    CodeNetwork,
     NaturalSpeech3,
 )
 from parlando.systems.naturalspeech3.objective import NaturalSpeech3Objective
@@ -233,16 +237,137 @@ def test_weights_and_switches_act():
     torch.manual_seed(0)
     plain = tiny_objective()("all", batch(), 0).losses
     torch.manual_seed(0)
-    config = NaturalSpeech3ObjectiveConfig(drop_prompt=0.0, duration_weight=3.0)
+    config = NaturalSpeech3ObjectiveConfig(
+        drop_prompt=0.0, duration_weight=3.0, phone_prosody_weight=0.5
+    )
     heavy = tiny_objective(config)("all", batch(), 0).losses
     torch.testing.assert_close(heavy["duration"], 3.0 * plain["duration"])
+    torch.testing.assert_close(heavy["phone_prosody"], 0.5 * plain["phone_prosody"])
     torch.testing.assert_close(heavy["frames"], plain["frames"])
     plain_codes = NaturalSpeech3Objective(tiny_model(phone_prosody=False), config)
     assert set(plain_codes("all", batch(), 0).losses) == {"duration", "frames"}
     with pytest.raises(ConfigError, match="phone_prosody = false"):
         NaturalSpeech3Objective(tiny_model(), config)
-    with pytest.raises(ConfigError, match="drop_prompt"):
-        NaturalSpeech3ObjectiveConfig(drop_prompt=1.0)
+
+
+def test_levels_are_learnt_as_often_as_their_weights_say():
+    """What is said of a level moves its own bias, and no other."""
+
+    def moved(*weights):
+        config = NaturalSpeech3ObjectiveConfig(level_weights=weights)
+        objective = tiny_objective(config)
+        for step in range(8):
+            objective("all", batch(step), step).losses["frames"].backward()
+        biases = objective.model.frames.bias
+        return [bias.grad is not None and bool(bias.grad.any()) for bias in biases]
+
+    torch.manual_seed(0)
+    assert moved() == [True, True, True, True]
+    assert moved(0.0, 0.0, 1.0, 0.0) == [False, False, True, False]
+    assert moved(2.0, 0.0, 0.0, 1.0) == [True, False, False, True]
+
+
+def test_weights_of_other_levels_are_refused_before_training():
+    config = NaturalSpeech3ObjectiveConfig(level_weights=(1.0, 1.0, 1.0))
+    with pytest.raises(ConfigError, match="level_weights has 3 weights, the model has 4 levels"):
+        tiny_objective(config)
+
+
+@pytest.mark.parametrize(
+    ("differences", "told"),
+    [
+        ({"levels": 0}, "levels is 0; give 1 or more"),
+        ({"longest_prompt_frames": 14}, "longest_prompt_frames is 14; give longest_phone_frames"),
+        ({"phoneme_heads": 3}, "phoneme_width is 16 with phoneme_heads 3; give a multiple"),
+        ({"heads": 16}, "width is 16 with heads 16; give a multiple of twice"),
+        ({"heads": 0}, "width is 16 with heads 0"),
+        ({"width": 0}, "width is 0 with heads 2"),
+        ({"guidance": -0.1}, "guidance is -0.1; give 0 to 20"),
+        ({"guidance": math.nan}, "guidance is nan; give 0 to 20"),
+        ({"guidance_rescale": 1.1}, "guidance_rescale is 1.1; give 0 to 1"),
+        ({"duration_objective": "regress"}, "choose 'diffusion' or 'regression'"),
+    ],
+)
+def test_shapes_that_cannot_work_are_refused(differences, told):
+    with pytest.raises(ConfigError, match=told):
+        replace(tiny(), **differences)
+
+
+@pytest.mark.parametrize(
+    ("differences", "told"),
+    [
+        ({"drop_prompt": 1.0}, "drop_prompt is 1.0; give 0 or more, below 1"),
+        ({"edit_share": -0.1}, "edit_share is -0.1"),
+        ({"schedule": "cosinus"}, "cosinus"),
+        ({"duration_weight": -1.0}, "duration_weight is -1.0; give 0 or more"),
+        ({"phone_prosody_weight": math.inf}, "phone_prosody_weight is inf"),
+        ({"level_weights": (1.0, -1.0)}, "level_weights are"),
+        ({"level_weights": (0.0, 0.0)}, "one above 0"),
+    ],
+)
+def test_objectives_that_cannot_work_are_refused(differences, told):
+    with pytest.raises(ConfigError, match=told):
+        NaturalSpeech3ObjectiveConfig(**differences)
+
+
+def test_embeddings_start_as_far_apart_as_the_codecs_vectors():
+    torch.manual_seed(0)
+    network = CodeNetwork((64, 64, 64), 192, torch.nn.Identity())
+    untouched = network.embeddings[2].weight.clone()
+    vectors = 5.0 + 3.0 * torch.randn(2, 64, 8)
+    network.start_from_vectors(list(vectors))
+    for given, embedding in zip(vectors, network.embeddings, strict=False):
+        rows = embedding.weight.detach()
+        assert rows.std().item() == pytest.approx(192**-0.5, rel=1e-3)
+        assert rows.mean(0).abs().max() < 1e-6
+        distances = torch.stack([torch.pdist(given), torch.pdist(rows)])
+        assert torch.corrcoef(distances)[0, 1] > 0.9
+    assert torch.equal(network.embeddings[2].weight, untouched)
+
+
+@pytest.mark.parametrize("start", [True, False])
+def test_a_new_training_starts_at_the_codecs_vectors_if_it_is_to(start, monkeypatch):
+    monkeypatch.setattr("parlando.registry.load_any_codec", lambda name: tiny_facodec())
+    recipe = {"model": {"levels": 6}, "objective": {"loss": {"codebook_start": start}}}
+    objective = trainable("naturalspeech3", "tiny", recipe).build_objective(Path(), None)
+    # Codes have eight dimensions, embeddings sixteen.
+    ranks = [int(torch.linalg.matrix_rank(e.weight)) for e in objective.model.frames.embeddings]
+    assert ranks == ([8] * 6 if start else [16] * 6)
+
+
+def like_their_prompts(seed, count=8):
+    """Items of one tune and one pace each, those of their prompts; the text tells neither."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(most, *shape):
+        return torch.randint(most, shape, generator=generator)
+
+    tune, pace = 2 + 7 * draw(2, count, 1, 1), 2 + 2 * draw(2, count, 1)
+    given = {}
+    for name, symbols in (("", 4), ("prompt_", 3)):
+        mask = mask_of((symbols * pace[:, 0]).tolist())
+        given |= {
+            f"{name}symbols": draw(16, count, symbols),
+            f"{name}symbol_mask": torch.ones(count, symbols, dtype=torch.bool),
+            f"{name}durations": pace.repeat(1, symbols),
+            f"{name}codes": (tune + torch.arange(4)[:, None]).repeat(1, 1, mask.shape[1]),
+            "prompt_mask" if name else "frame_mask": mask,
+        }
+    return given
+
+
+def test_without_the_prompt_everything_is_told_worse():
+    torch.manual_seed(0)
+    objective = tiny_objective(NaturalSpeech3ObjectiveConfig(drop_prompt=0.2)).train()
+    optimizer = torch.optim.Adam(objective.parameters_of("all"), lr=1e-2)
+    for step in range(120):
+        optimizer.zero_grad()
+        losses = objective("all", like_their_prompts(step), step).losses
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+    found = objective.eval().validate(like_their_prompts(1000, count=64))
+    for name in ("phone_prosody", "duration", "frames"):
+        assert found[name] < 0.1 < found[f"{name}_without_prompt"]
 
 
 def test_one_batch_is_learnt_and_validated():

@@ -1,6 +1,7 @@
 """Configuration of NaturalSpeech 3."""
 
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Literal
 
 from parlando.contracts import ConfigError
@@ -69,6 +70,23 @@ class NaturalSpeech3Config:
                 f"duration_objective is {self.duration_objective!r}; "
                 "choose 'diffusion' or 'regression'"
             )
+        # Otherwise of a prompt whose first symbol is a long one nothing would be read.
+        if self.longest_prompt_frames < self.longest_phone_frames:
+            raise ConfigError(
+                f"longest_prompt_frames is {self.longest_prompt_frames}; give "
+                f"longest_phone_frames, {self.longest_phone_frames}, or more"
+            )
+        for width, heads in (("phoneme_width", "phoneme_heads"), ("width", "heads")):
+            channels, count = getattr(self, width), getattr(self, heads)
+            # Positions turn pairs of channels of each head.
+            if channels < 1 or count < 1 or channels % (2 * count):
+                raise ConfigError(
+                    f"{width} is {channels} with {heads} {count}; give a multiple of twice the "
+                    "heads"
+                )
+        for name, most in (("guidance", 20.0), ("guidance_rescale", 1.0)):
+            if not 0.0 <= getattr(self, name) <= most:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give 0 to {most:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +114,12 @@ class NaturalSpeech3ObjectiveConfig:
         for name in ("drop_prompt", "edit_share"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give 0 or more, below 1")
+        for name in ("phone_prosody_weight", "duration_weight"):
+            if not 0.0 <= getattr(self, name) < inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give 0 or more")
+        weights = self.level_weights
+        if not all(0.0 <= weight < inf for weight in weights) or (weights and not any(weights)):
+            raise ConfigError(f"level_weights are {weights}; give 0 or more, one above 0")
 
 
 def paper() -> NaturalSpeech3Config:

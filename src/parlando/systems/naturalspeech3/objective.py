@@ -51,6 +51,11 @@ class NaturalSpeech3Objective(nn.Module):
         self.model = model
         self.config = config
         levels = model.config.levels
+        if config.level_weights and len(config.level_weights) != levels:
+            raise ConfigError(
+                f"level_weights has {len(config.level_weights)} weights, the model has {levels} "
+                "levels; give one each"
+            )
         self.level_names = tuple(level_names[:levels]) or tuple(
             f"level_{number}" for number in range(1, levels + 1)
         )
