@@ -42,7 +42,7 @@ class Humming:
     """Says what stays as it was, 1 part in 100 softer, and hums a random tone for the rest."""
 
     name, rate_hz, hop_samples, context_frames = "humming", RATE, HOP, 80
-    option_names = frozenset({"steps"})
+    option_names = frozenset({"steps", "guidance"})
 
     def __init__(self, frames=9):
         self.frames, self.heard, self.options = frames, [], []
@@ -286,6 +286,10 @@ def test_the_command_writes_a_marked_file_and_one_line(command, editor, tmp_path
     assert command(*texts, "-o", "out.wav", "--seed", "5", "--steps", "2") == 0
     assert (tmp_path / "out.wav").read_bytes() == first
     assert editor.editor.options[-1].steps == 2
+    named = ["--option", "guidance=1.5", "--option", "steps=3"]
+    assert command(*texts, "-o", "out.wav", "--seed", "5", *named) == 0
+    seen = editor.editor.options[-1]
+    assert (seen.steps, seen.guidance) == (3, 1.5)
 
 
 @pytest.mark.parametrize(
@@ -299,6 +303,12 @@ def test_the_command_writes_a_marked_file_and_one_line(command, editor, tmp_path
         (["--transcript", OLD, "--text", " "], "the new text is empty"),
         (["--transcript", OLD, "--text", NEW, "-o", "out.doc"], "unknown sound format"),
         (["--transcript", OLD, "--text", NEW, "--steps", "0"], "steps 0; expected 1"),
+        (["--transcript", OLD, "--text", NEW, "--option", "speed=2"], "humming has no option speed"),
+        (["--transcript", OLD, "--text", NEW, "--option", "guidance"], "expected NAME=VALUE"),
+        (
+            ["--transcript", OLD, "--text", NEW, "--option", "steps=2", "--steps", "3"],
+            "got steps by its own flag and by --option",
+        ),
     ],
 )
 def test_the_command_tells_what_is_wrong_in_one_line(command, words, told, tmp_path, capsys):

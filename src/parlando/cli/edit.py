@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from parlando.audio.waveform import check_writable
+from parlando.cli.named import read_named
 from parlando.cli.texts import read_words
+from parlando.contracts import ConfigError
 
 if TYPE_CHECKING:
     from parlando.editing import Edit
@@ -33,6 +35,11 @@ class Options:
     """File to write: wav, flac, ogg or mp3."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Steps of each process, by default 4; 1 is quicker and coarser."""
+    option: tyro.conf.UseAppendAction[
+        Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")]
+    ] = ()
+    """Any other option that the system has: ``duration_steps``, ``guidance``, ``guidance_rescale``,
+    ``temperature`` or ``top_k``, such as ``guidance=1.5``; may be given several times."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """The same seed gives the same sound; without one it is drawn and printed."""
     system: str = "naturalspeech3-small"
@@ -49,6 +56,7 @@ def run(options: Options) -> None:
     """
     transcript = read_words(options.transcript, options.transcript_file, "--transcript")
     text = read_words(options.text, options.text_file, "--text")
+    given = _given(options)
     check_writable(options.out)
     from rich.console import Console
     from rich.progress import Progress as Bar
@@ -59,7 +67,6 @@ def run(options: Options) -> None:
     # What may be wrong with the recording should not wait for weights.
     load(options.source, None)
     editor = load_editor(options.system, options.device)
-    steps: dict[str, Any] = {} if options.steps is None else {"steps": options.steps}
     console = Console(stderr=True)
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("editing", total=None, visible=False)
@@ -68,13 +75,23 @@ def run(options: Options) -> None:
             bar.update(task, completed=done, total=total, visible=total > 1)
 
         made = editor.edit(
-            options.source, transcript, text, seed=options.seed, progress=show, **steps
+            options.source, transcript, text, seed=options.seed, progress=show, **given
         )
     made.save(options.out)
     print(
         f"{options.out}: {made.duration_seconds:.2f} s, {_told(made)}, "
         f"real-time factor {made.real_time_factor:.2f}, seed {made.seed}"
     )
+
+
+def _given(options: Options) -> dict[str, Any]:
+    """Return the options that were said: a system refuses what it does not know."""
+    given = read_named(options.option, "--option")
+    if options.steps is None:
+        return given
+    if "steps" in given:
+        raise ConfigError("got steps by its own flag and by --option; leave one out")
+    return given | {"steps": options.steps}
 
 
 def _told(made: "Edit") -> str:
