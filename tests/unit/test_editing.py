@@ -303,7 +303,7 @@ def test_the_command_writes_a_marked_file_and_one_line(command, editor, tmp_path
         (["--transcript", OLD, "--text", " "], "the new text is empty"),
         (["--transcript", OLD, "--text", NEW, "-o", "out.doc"], "unknown sound format"),
         (["--transcript", OLD, "--text", NEW, "--steps", "0"], "steps 0; expected 1"),
-        (["--transcript", OLD, "--text", NEW, "--option", "speed=2"], "humming has no option speed"),
+        (["--transcript", OLD, "--text", NEW, "--option", "speed=2"], "has no option speed"),
         (["--transcript", OLD, "--text", NEW, "--option", "guidance"], "expected NAME=VALUE"),
         (
             ["--transcript", OLD, "--text", NEW, "--option", "steps=2", "--steps", "3"],
