@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from parlando.aligner.prompts import PhoneReader
-from parlando.aligner.recordings import align_speech, reason_to_doubt
+from parlando.aligner.prompts import PhoneReader, reason_to_doubt
+from parlando.aligner.recordings import align_speech
 from parlando.audio import waveform
 from parlando.audio.seams import limit_peaks
 from parlando.audio.splice import FADE_SECONDS, Piece, splice

@@ -51,7 +51,7 @@ def data(tmp_path_factory):
 def facodec(tmp_path_factory):
     folder = tmp_path_factory.mktemp("codec") / "tiny-facodec"
     torch.manual_seed(0)
-    config = tiny_facodec()
+    config = dataclasses.replace(tiny_facodec(), content_levels=1, detail_levels=2)
     save_release(folder, build_facodec(config), Card(kind="facodec", config=to_mapping(config)))
     return folder
 
@@ -110,6 +110,16 @@ def test_configurations_survive_text(kind, preset):
 def test_unknown_key_of_a_recipe_is_refused(kind, section):
     with pytest.raises(ConfigError, match=f"{section} has no 'no_such_key'"):
         trainable(kind, "tiny", {section: {"no_such_key": 1}})
+
+
+@pytest.mark.parametrize("kind", ["valle2", "naturalspeech3"])
+def test_codes_of_another_codec_are_refused(kind, data, tmp_path):
+    config = tiny_facodec()
+    release = Card(kind="facodec", config=to_mapping(config))
+    save_release(tmp_path / "six", build_facodec(config), release)
+    differences = {"objective": {"codec": str(tmp_path / "six")}, "model": {"levels": 6}}
+    with pytest.raises(ConfigError, match=r"holds 4 codes a frame, the codec .*six makes 6"):
+        trainable(kind, "tiny", differences).build_objective(data, None)
 
 
 @pytest.mark.parametrize("kind", _KINDS)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sines import RATE, babble
-from tinyvalle import EvenReader, tiny_synthesizer
+from tinyvalle import EvenReader, hearing, tiny_synthesizer
 
 from parlando.audio.seams import limit_peaks
 from parlando.contracts import ConfigError, PromptError, SpeakOptions, TextError
@@ -227,12 +227,14 @@ def test_best_of_several_needs_judges_and_whole_pieces(synthesizer, voice):
         next(synthesizer.stream(TEXT, voice, SpeakOptions(best_of=2, chunk_seconds=1), seeded(0)))
 
 
-def test_a_prompt_without_transcript_is_read_by_the_recogniser(synthesizer):
+def test_a_prompt_without_transcript_is_read_by_the_recogniser(synthesizer, monkeypatch):
     voice = synthesizer.encode_prompt(torch.from_numpy(babble(2.0)))
     assert voice.symbols == (" ", "h", ",", "ə", "l", " ")
     assert voice.codes.shape == (4, 160)
-    said = synthesizer.encode_prompt(torch.from_numpy(babble(2.0)), ["w", "ˈɜː", "l", "d"] * 4)
-    assert said.symbols == (" ", *["w", "ˈɜː", "l", "d"] * 4, " ")
+    text = ["w", "ˈɜː", "l", "d"] * 4
+    monkeypatch.setattr(EvenReader, "recognize", hearing(text))
+    said = synthesizer.encode_prompt(torch.from_numpy(babble(2.0)), text)
+    assert said.symbols == (" ", *text, " ")
 
 
 def test_a_transcript_that_does_not_match_is_refused(synthesizer):
@@ -240,6 +242,9 @@ def test_a_transcript_that_does_not_match_is_refused(synthesizer):
         synthesizer.encode_prompt(torch.from_numpy(babble(4.0)), ["w"])
     with pytest.raises(PromptError, match="does not seem"):
         synthesizer.encode_prompt(torch.from_numpy(babble(1.0)), TEXT * 20)
+    # As long as what is said, but another text.
+    with pytest.raises(PromptError, match="100% of the phones are others"):
+        synthesizer.encode_prompt(torch.from_numpy(babble(2.0)), ["w", "ˈɜː", "d", "z"] * 4)
     with pytest.raises(TextError, match="at least one phone"):
         synthesizer.encode_prompt(torch.from_numpy(babble(2.0)), [" "])
 
@@ -251,8 +256,9 @@ def test_a_prompt_in_which_no_phone_is_heard_is_refused(monkeypatch, synthesizer
 
 
 @pytest.mark.parametrize("group", [1, 2, 4, 8])
-def test_a_long_prompt_is_cut_between_symbols_and_to_whole_groups(group):
+def test_a_long_prompt_is_cut_between_symbols_and_to_whole_groups(group, monkeypatch):
     """Of 20 symbols of 12 frames eight fit: the first, or the last before the pause at the end."""
+    monkeypatch.setattr(EvenReader, "recognize", hearing(TEXT * 2))
     synthesizer = tiny_synthesizer(group=group, longest_prompt_frames=101)
     voice = synthesizer.encode_prompt(torch.from_numpy(babble(3.0)), TEXT * 2)
     assert voice.durations_frames == (12,) * 20
@@ -281,6 +287,7 @@ def test_a_continuation_goes_on_in_the_sentence(synthesizer):
 
 
 def test_a_continuation_is_drawn_from_the_end_of_the_prompt(monkeypatch):
+    monkeypatch.setattr(EvenReader, "recognize", hearing(TEXT * 2))
     synthesizer = tiny_synthesizer(longest_prompt_frames=101)
     voice = synthesizer.encode_prompt(torch.from_numpy(babble(3.0)), TEXT * 2)
     prompts = []

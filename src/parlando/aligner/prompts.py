@@ -1,13 +1,20 @@
-"""What is said in a voice prompt, and when."""
+"""What is said in a voice prompt, and when; and whether a text is what is said."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
+from parlando.aligner.objective import edit_distance
 from parlando.contracts import PromptError
 from parlando.data.annotate import AlignmentLimits, reason_to_reject
 from parlando.text import vocabulary
+
+MOST_PHONE_ERRORS = 0.7
+"""Share of a text's phones from which the recogniser hears another text. Of 60 transcripts of five
+corpora, those of unpractised learners among them, one was above; of wrong texts of the same length,
+none was below."""
 
 
 class PhoneReader(Protocol):
@@ -45,10 +52,47 @@ def read_prompt(
             raise PromptError("no phone is heard in the prompt; give one with clear speech")
     symbols = vocabulary.with_boundaries(symbols)
     durations, score = phones.align(waveform, symbols)
-    reason = reason_to_reject(symbols, durations, score, frame_seconds, AlignmentLimits())
-    if reason is not None and not heard:
-        raise PromptError(
-            f"the transcript does not seem to be what the prompt says ({reason}); correct it, "
-            "or leave it out and the phones are recognised"
-        )
+    if not heard:
+        reason = reason_to_doubt(phones, waveform, symbols, durations, score, frame_seconds)
+        if reason is not None:
+            raise PromptError(
+                f"the transcript does not seem to be what the prompt says ({reason}); correct it, "
+                "or leave it out and the phones are recognised"
+            )
     return symbols, durations
+
+
+def reason_to_doubt(
+    phones: PhoneReader,
+    samples: Tensor,
+    symbols: Sequence[str],
+    durations: Sequence[int],
+    score: float,
+    frame_seconds: float,
+) -> str | None:
+    """Say why a text is not what a recording says; None if nothing speaks against it.
+
+    Args:
+        phones: recognises.
+        samples: ``(S,)``, its speech.
+        symbols: of the text.
+        durations: frames of each.
+        score: of the alignment.
+        frame_seconds: length of a frame.
+    """
+    reason = reason_to_reject(symbols, durations, score, frame_seconds, AlignmentLimits())
+    if reason is not None:
+        return reason
+    said = [
+        vocabulary.PHONE_CLASSES.index(vocabulary.base_phone(symbol))
+        for symbol in symbols
+        if vocabulary.is_phone(symbol)
+    ]
+    with torch.inference_mode():
+        heard = [
+            vocabulary.PHONE_CLASSES.index(name)
+            for name in phones.recognize(samples)
+            if vocabulary.is_phone(name)
+        ]
+    errors = edit_distance(heard, said) / len(said)
+    return f"{errors:.0%} of the phones are others" if errors > MOST_PHONE_ERRORS else None

@@ -171,7 +171,7 @@ def build_valle2(
     from parlando.systems.valle2.objective import VALLE2Objective
     from parlando.text.vocabulary import SYMBOLS
 
-    codec = _codec_of_codes(objective.codec, config.levels, config.codebook_size)
+    codec = _codec_of_codes(objective.codec, config.levels, config.codebook_size, data)
     model = VALLE2(config, len(SYMBOLS))
     if init is not None:
         load_weights(init, model)
@@ -197,7 +197,7 @@ def build_naturalspeech3(
     from parlando.systems.naturalspeech3.objective import NaturalSpeech3Objective
     from parlando.text.vocabulary import SYMBOLS
 
-    codec = _codec_of_codes(objective.codec, config.levels, config.codebook_size)
+    codec = _codec_of_codes(objective.codec, config.levels, config.codebook_size, data)
     prosody_entries, names = None, []
     if isinstance(codec, FACodec):
         prosody_entries = sphere(codec.quantizer("prosody").codebooks[0])
@@ -214,7 +214,7 @@ def build_naturalspeech3(
     return NaturalSpeech3Objective(model, objective.loss, prosody_entries, names)
 
 
-def _codec_of_codes(name: str, levels: int, size: int) -> AnyCodec:
+def _codec_of_codes(name: str, levels: int, size: int, data: Path) -> AnyCodec:
     """Load the codec whose codes a system shall speak, and see that they are those it reads."""
     from parlando.registry import load_any_codec
 
@@ -224,5 +224,14 @@ def _codec_of_codes(name: str, levels: int, size: int) -> AnyCodec:
         raise ConfigError(
             f"the codec {name} has {has} levels of {entries} codes, the preset reads {levels} of "
             f"{size}; set levels and codebook_size in the recipe's [model]"
+        )
+    corpus = PreparedCorpus(data)
+    corpus.require("codes")
+    held = corpus.item(0, ("codes",))["codes"].shape[0]
+    if held < levels or not fits(codec, held, size):
+        raise ConfigError(
+            f"the corpus {data} holds {held} codes a frame, the codec {name} makes "
+            f"{code_shape(codec)[0]}; run 'parlando prepare --stages codes --codec {name}' on a "
+            "copy"
         )
     return codec
