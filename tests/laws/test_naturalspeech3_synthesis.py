@@ -8,7 +8,7 @@ import pytest
 import torch
 from sines import babble
 from tinyfactorized import tiny_synthesizer
-from tinyvalle import EvenReader
+from tinyvalle import EvenReader, hearing
 
 from parlando.codecs.codes import fits
 from parlando.codecs.facodec import config as facodec
@@ -324,10 +324,11 @@ def test_settings_of_the_release_hold_where_a_call_does_not_say():
     )
 
 
-def test_a_prompt_without_transcript_is_read_by_the_recogniser(synthesizer, voice):
+def test_a_prompt_without_transcript_is_read_by_the_recogniser(synthesizer, voice, monkeypatch):
     # Boundaries, three phones and a pause: 26 frames each, two pieces of at most 15.
     assert voice.content.symbols.tolist() == [1, 1, 25, 25, 2, 2, 77, 77, 29, 29, 1, 1]
     longest = synthesizer.model.config.longest_phone_frames
+    monkeypatch.setattr(EvenReader, "recognize", hearing(TEXT * 2))
     said = synthesizer.encode_prompt(torch.from_numpy(babble(2.0)), TEXT * 2).content
     assert int(said.durations.sum()) == said.codes.shape[1] == 160
     assert int(said.durations.max()) <= longest
@@ -346,7 +347,8 @@ def test_prompts_that_cannot_be_timed_are_refused(synthesizer, monkeypatch):
         synthesizer.encode_prompt(torch.from_numpy(babble(2.0)))
 
 
-def test_of_a_long_prompt_the_first_part_is_read():
+def test_of_a_long_prompt_the_first_part_is_read(monkeypatch):
+    monkeypatch.setattr(EvenReader, "recognize", hearing(TEXT * 2))
     synthesizer = tiny_synthesizer(longest_prompt_frames=50)
     voice = synthesizer.encode_prompt(torch.from_numpy(babble(3.0)), TEXT * 2).content
     assert int(voice.durations.sum()) == voice.codes.shape[1]
