@@ -10,7 +10,8 @@ import numpy as np
 
 from parlando.audio import waveform
 from parlando.audio.seams import limit_peaks
-from parlando.contracts import AudioError, Converter
+from parlando.audio.voicing import has_voice
+from parlando.contracts import AudioError, Converter, PromptError
 from parlando.safety import provenance
 from parlando.speaking import Progress
 from parlando.speech import VoiceLike, as_voice
@@ -103,8 +104,8 @@ class VoiceConverter:
             as many samples as the source has at the converter's rate, at its level.
 
         Raises:
-            AudioError: The source cannot be read, or holds no speech.
-            PromptError: The voice is not usable as a prompt.
+            AudioError: The source cannot be read, or holds no speech, such as silence or noise.
+            PromptError: The voice is not usable as a prompt, or nothing in it is voiced.
         """
         import torch
 
@@ -112,9 +113,20 @@ class VoiceConverter:
         samples = sound_of(source, self.rate_hz).samples
         prompt = as_voice(voice)
         level_db = waveform.active_level_db(samples, self.rate_hz)
+        where = source if isinstance(source, str | Path) else "the source"
         if not np.isfinite(level_db):
-            where = source if isinstance(source, str | Path) else "the source"
             raise AudioError(f"{where}: holds no speech; give a recording of one person speaking")
+        if not has_voice(samples, self.rate_hz):
+            raise AudioError(
+                f"{where}: no voice is heard in it, as in noise or a whisper; give a recording of "
+                "one person speaking aloud"
+            )
+        if not has_voice(prompt.samples, prompt.rate_hz):
+            where = voice if isinstance(voice, str | Path) else "the prompt"
+            raise PromptError(
+                f"{where}: no voice is heard in it, as in noise or a whisper; give 3 to 30 s of "
+                "one person speaking aloud"
+            )
         # Codecs know speech without DC at one level; the recording's own comes back at the end.
         prepared = waveform.normalize_loudness(samples - samples.mean(), self.rate_hz)
         with torch.inference_mode():

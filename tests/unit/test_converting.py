@@ -142,6 +142,30 @@ def test_a_source_without_speech_is_refused(source, told):
         VoiceConverter(Quieter()).convert(source, TARGET)
 
 
+def noise(seconds, rate_hz=RATE):
+    sound = 0.1 * np.random.default_rng(0).standard_normal(round(seconds * rate_hz))
+    return sound.astype(np.float32)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, RATE, 44_100])
+@pytest.mark.parametrize("seconds", [1.2, 3.0, 21.0])
+def test_noise_is_no_speech(seconds, rate_hz):
+    sound, converter = (noise(seconds, rate_hz), rate_hz), VoiceConverter(Quieter())
+    with pytest.raises(AudioError, match="the source: no voice is heard in it"):
+        converter.convert(sound, TARGET)
+    with pytest.raises(PromptError, match="the prompt: no voice is heard in it"):
+        converter.convert(TARGET, sound)
+
+
+def test_a_voice_in_noise_and_long_after_its_beginning_is_speech():
+    speech, hiss = speechlike(3.0), noise(30.0)
+    # As loud as the voice.
+    loud = hiss * np.float32(np.std(speech) / np.std(hiss))
+    VoiceConverter(Quieter()).convert((speech + loud[: len(speech)], RATE), TARGET)
+    late = np.concatenate([0.3 * hiss, speech])
+    assert len(VoiceConverter(Quieter()).convert((late, RATE), TARGET).samples) == len(late)
+
+
 def test_a_voice_must_be_a_prompt():
     with pytest.raises(PromptError, match=r"at least 1 s"):
         VoiceConverter(Quieter()).convert(TARGET, (speechlike(0.4), RATE))
@@ -169,12 +193,15 @@ def test_the_command_writes_a_marked_file_and_one_line(folder, tmp_path, capsys)
     [
         ({"source": "missing.wav"}, "no such file"),
         ({"voice": "missing.wav"}, "no such file"),
+        ({"source": "noise.wav"}, "the source: no voice is heard in it"),
+        ({"voice": "noise.wav"}, "the prompt: no voice is heard in it"),
         ({"out": "out.doc"}, "unknown sound format"),
         ({"system": "facodec-large"}, "facodec-large"),
     ],
 )
 def test_the_command_tells_what_is_wrong_in_one_line(changes, told, folder, tmp_path, capsys):
     save(tmp_path / "sound.wav", *TARGET)
+    save(tmp_path / "noise.wav", noise(3.0), RATE)
     names = {"source": "sound.wav", "voice": "sound.wav", "out": "out.wav"} | changes
     places = {key: str(tmp_path / name) for key, name in names.items() if key != "system"}
     words = [places["source"], "--voice", places["voice"], "-o", places["out"]]
