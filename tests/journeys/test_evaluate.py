@@ -20,6 +20,8 @@ from parlando.evaluation import protocol
 from parlando.evaluation.records import audio_path, read_report
 from parlando.recipes import to_mapping
 from parlando.reporting.document import headline
+from parlando.systems.naturalspeech3 import config as naturalspeech3
+from parlando.systems.naturalspeech3.model import NaturalSpeech3
 from parlando.systems.valle2 import config as valle2
 from parlando.systems.valle2.model import VALLE2
 from parlando.text.vocabulary import SYMBOLS
@@ -336,6 +338,48 @@ def test_each_way_of_speaking_changes_what_is_said(plan, tmp_path, name, label, 
     sounds = [load(audio_path(report.folder, row.trial.id)).samples for row in report.rows]
     assert len({sound.tobytes() for sound in sounds}) == len(report.rows) > 0
     assert all(report.figure("cut", {label: value}).count == spoken for value in values)
+
+
+def random_naturalspeech3(folder, **changes):
+    """A NaturalSpeech 3 that has learnt nothing, on the factorized codec or on plain codes."""
+    torch.manual_seed(0)
+    config = replace(naturalspeech3.tiny(), **changes)
+    kind, codec = ("facodec", facodec) if config.phone_prosody else ("codec", rvq)
+    build = build_facodec if config.phone_prosody else build_rvq
+    card = Card(kind="naturalspeech3", config=to_mapping(config))
+    save_release(folder, NaturalSpeech3(config, len(SYMBOLS)), card, bits=32)
+    card = Card(kind=kind, config=to_mapping(codec.tiny()))
+    save_release(folder / "codec", build(codec.tiny()), card, bits=32)
+    return folder
+
+
+@pytest.mark.slow
+def test_ablations_of_naturalspeech3_are_drawn_in_three_ways(plan, tmp_path):
+    data = ("--data", "jsonl", plan / "generated" / "generated.jsonl", "--limit", 1)
+    places = {
+        "whole": random_naturalspeech3(tmp_path / "whole", levels=6),
+        "no-factorization": random_naturalspeech3(tmp_path / "plain", phone_prosody=False),
+        "no-duration-prompt": random_naturalspeech3(
+            tmp_path / "alone", levels=6, duration_reads_prompt=False
+        ),
+    }
+    systems = [f"{name}={folder}" for name, folder in places.items()]
+    words = ("--protocol", "naturalspeech3-ablation", "--system", *systems, *data)
+    measures = ("--measures", "voice", "--pictures", 0)
+    assert evaluate("speech", *words, *measures, "-o", tmp_path / "report") == 0
+    report = read_report(tmp_path / "report")
+    found = [(row.trial.labels["variant"], row.trial.labels["drawing"]) for row in report.rows]
+    drawings = ("whole", "no-guidance", "one-duration-step")
+    assert found == [(name, drawing) for name in places for drawing in drawings]
+    sounds = [load(audio_path(report.folder, row.trial.id)).samples for row in report.rows]
+    assert len({sound.tobytes() for sound in sounds}) == len(sounds)
+    untrained = [remark for remark in report.remarks if "not trained" in remark]
+    assert [remark.split()[1] for remark in untrained] == [
+        *("duration-regression", "no-duration-prosody", "mel-prosody"),
+    ]
+    printed = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert "durations without the prompt" in printed
+    assert "Table 11" in printed
 
 
 def test_one_failure_makes_the_exit_status_one_and_the_report_is_there(recordings, tmp_path):

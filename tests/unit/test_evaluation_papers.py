@@ -70,6 +70,9 @@ def test_values_are_those_printed():
     )
     assert value_of("naturalspeech3-librispeech", "NaturalSpeech 3", "sim_o") == 0.67
     assert value_of("naturalspeech3-ravdess", "Mega-TTS 2", "emotion_nearest") == 39
+    assert value_of("naturalspeech3-ablation", "without factorization", "wer") == 2.49
+    assert value_of("naturalspeech3-duration", "durations without the prompt", "utmos") == 4.08
+    assert value_of("naturalspeech3-prosody", "NaturalSpeech 3", "emotion_nearest") == 52
     assert value_of("naturalspeech3-codecs", "FACodec", "mcd") == 2.59
     assert value_of("valle2-cross", "Ground truth", "sim_o") == 0.779
     assert value_of("valle2-continuation", "Ground truth", "sim_o") == 0.905

@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 
 from parlando.contracts import ConfigError
+from parlando.curriculum import trainable
 from parlando.evaluation.protocol import (
     MEASURES,
     DataRule,
@@ -14,10 +15,12 @@ from parlando.evaluation.protocol import (
     protocol_names,
     read_protocol,
 )
+from parlando.generative.masking import network_evaluations
 from parlando.systems.naturalspeech2.config import (
     NaturalSpeech2ObjectiveConfig,
     paper,
 )
+from parlando.systems.naturalspeech3.config import soundstorm
 from parlando.systems.valle2.config import VALLE2Config
 from parlando.systems.valle2.config import small as small_valle2
 from parlando.text.normalize import normalize
@@ -36,6 +39,7 @@ WANTED = {
     "naturalspeech2",
     "naturalspeech2-vctk",
     "naturalspeech3",
+    "naturalspeech3-ablation",
     "out-of-domain",
     "parlando",
     "prompt-length",
@@ -72,6 +76,7 @@ def test_every_protocol_loads_and_says_what_it_is(name):
         ("naturalspeech2", 40, 15, (3.0,)),
         ("naturalspeech2-vctk", 108, 5, (3.0,)),
         ("naturalspeech3", 40, 1, (3.0,)),
+        ("naturalspeech3-ablation", 40, 1, (3.0,)),
         ("librispeech-cross", 40, None, ()),
         ("librispeech-continuation", 40, None, (3.0,)),
     ],
@@ -140,6 +145,45 @@ def test_switches_of_the_ablation_are_those_of_the_system():
             usual = getattr(sections[section], field)
             assert type(usual) is type(value)
             assert usual != value, f"{dotted} changes nothing"
+
+
+def of_changes(variant):
+    """What would be trained: ``small`` with the variant's changes."""
+    recipe = {}
+    for dotted, value in variant.changes.items():
+        section, field = dotted.split(".")
+        recipe.setdefault(section, {})[field] = value
+    return trainable(variant.system, "small", recipe)
+
+
+def test_switches_of_naturalspeech3_can_be_trained():
+    variants = {each.name: each for each in read_protocol("naturalspeech3-ablation").variants}
+    assert list(variants) == [
+        "whole",
+        "no-factorization",
+        "duration-regression",
+        "no-duration-prosody",
+        "no-duration-prompt",
+        "mel-prosody",
+    ]
+    for name, variant in variants.items():
+        usual, what = trainable(variant.system, "small"), of_changes(variant)
+        assert (what.config == usual.config) is (name == "whole")
+    plain = of_changes(variants["no-factorization"])
+    assert plain.config == soundstorm()
+    assert plain.sections["objective"].codec == "rvq-small"
+
+
+def test_naturalspeech3_without_guidance_has_as_many_evaluations():
+    protocol = read_protocol("naturalspeech3-ablation")
+
+    def evaluations(guidance=1.0, steps=4, duration_steps=None):
+        """Prosody of phones, durations, six levels of frames; see the tests of its synthesis."""
+        drawn = network_evaluations(steps, levels=7, guided=guidance > 0.0)
+        return drawn + network_evaluations(duration_steps or steps, guided=False)
+
+    found = [(labels["drawing"], evaluations(**given)) for labels, given in protocol.settings()]
+    assert found == [("whole", 60), ("no-guidance", 60), ("one-duration-step", 57)]
 
 
 def test_sampling_crosses_groups_repetition_and_nuclei():
@@ -211,6 +255,8 @@ def test_what_is_not_trained_is_marked_and_not_filled():
     ]
     with pytest.raises(ConfigError, match="has no 'hole'; did you mean 'whole'"):
         protocol.trained({"hole": "x"})
+    others = read_protocol("naturalspeech3-ablation").trained({"whole": "x"})
+    assert [place for _, place in others] == ["x", None, None, None, None, None]
 
 
 def test_a_protocol_of_ones_own(tmp_path):
