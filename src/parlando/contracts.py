@@ -175,6 +175,9 @@ class Converter(Protocol):
     def encode_voice(self, waveform: "Tensor") -> Any:
         """Turn a prompt ``(S,)`` at ``rate_hz`` into a voice."""
 
+    def contrast(self, voice: Any, own: Any) -> Any:
+        """Move a voice away from the source's own, as far as the converter is to go."""
+
     def convert(self, waveform: "Tensor", voice: Any) -> "Tensor":
         """Say ``(S,)``, S a multiple of the hop, in that voice: ``(S,)``."""
 

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,13 @@ from parlando.speech import VoiceLike, as_voice
 
 PART_SECONDS = 20.0
 """What is converted at a time, beside the context on both sides."""
+
+WITHOUT: tuple[Literal["prosody", "detail"], ...] = ("detail",)
+STRENGTH = 1.5
+"""How conversions are made where nobody says otherwise: which attributes of the source are left
+out, and how far from its voice to go (1 is as far as the prompt's)."""
+OWN_SECONDS = 30.0
+"""Most of the source's speech that tells its own voice."""
 
 NATURE = "a recording in another voice"
 """What the metadata say of it."""
@@ -132,7 +139,10 @@ class VoiceConverter:
         with torch.inference_mode():
             heard = waveform.resample(prompt.samples, prompt.rate_hz, self.rate_hz)
             encoded = self.converter.encode_voice(torch.from_numpy(heard))
-            made = self._in_parts(prepared, encoded, progress)
+            first, last = waveform.speech_bounds(prepared, self.rate_hz)
+            last = min(last, first + round(OWN_SECONDS * self.rate_hz))
+            own = self.converter.encode_voice(torch.from_numpy(prepared[first:last]))
+            made = self._in_parts(prepared, self.converter.contrast(encoded, own), progress)
         return Conversion(
             samples=limit_peaks(waveform.normalize_loudness(made, self.rate_hz, level_db)),
             rate_hz=self.rate_hz,

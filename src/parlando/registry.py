@@ -80,7 +80,10 @@ def speak(text: str, voice: "VoiceLike | None" = None, **options: Any) -> "Speec
 
 
 def load_converter(
-    place: str | Path = DEFAULT_CONVERTER, device: str = "cpu", without: Sequence[str] = ()
+    place: str | Path = DEFAULT_CONVERTER,
+    device: str = "cpu",
+    without: Sequence[str] | None = None,
+    strength: float | None = None,
 ) -> "VoiceConverter":
     """Load what says recordings in another voice.
 
@@ -88,21 +91,29 @@ def load_converter(
         place: A released factorized codec, or the folder of a trained one, or of a system that
             has one.
         device: As for :func:`load`.
-        without: Attributes of the source to leave out, such as ``detail``.
+        without: Attributes of the source to leave out; None: ``detail``, which holds its voice.
+        strength: How far from the source's voice to go; 1 is as far as the prompt's, None a little
+            further.
 
     Raises:
-        ConfigError: The name is unknown or the device is not there.
+        ConfigError: The name is unknown, the device is not there, or an option is not valid.
         CheckpointError: The weights are missing, damaged, or of another kind.
     """
     from parlando.codecs.facodec.conversion import FACodecConverter
-    from parlando.converting import VoiceConverter
+    from parlando.converting import STRENGTH, WITHOUT, VoiceConverter
     from parlando.training.checkpoint import read_card
 
     folder = release_folder(place, "facodec", "naturalspeech3")
     name = folder.absolute().name
     if read_card(folder).kind == "naturalspeech3":
         folder = release_folder(codec_of(folder, "naturalspeech3"), "facodec")
-    return VoiceConverter(FACodecConverter(load_facodec(folder, device), name, without))
+    converter = FACodecConverter(
+        load_facodec(folder, device),
+        name,
+        WITHOUT if without is None else without,
+        STRENGTH if strength is None else strength,
+    )
+    return VoiceConverter(converter)
 
 
 def convert(source: "SoundLike", voice: "VoiceLike") -> "Conversion":

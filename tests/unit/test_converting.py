@@ -50,6 +50,9 @@ class Quieter:
     def encode_voice(self, waveform):
         return None
 
+    def contrast(self, voice, own):
+        return voice
+
     def convert(self, waveform, voice):
         self.heard.append(len(waveform))
         return 0.5 * waveform
@@ -114,6 +117,22 @@ def test_the_codes_are_the_source_and_the_timbre_the_voice():
     own = converter.convert(source, converter.encode_voice(source))
     torch.testing.assert_close(own, codec.reconstruct(source[None])[0])
     assert not torch.allclose(own, made, atol=1e-3)
+
+
+def test_a_voice_is_contrasted_with_the_source_own():
+    codec = _codec(tiny())
+    source, target = (torch.from_numpy(speechlike(1.0, pitch_hz=p)) for p in (90.0, 200.0))
+    own, voice = (FACodecConverter(codec, "codec").encode_voice(x) for x in (source, target))
+    for strength, wanted in ((0.0, own), (1.0, voice), (1.5, voice + 0.5 * (voice - own))):
+        converter = FACodecConverter(codec, "codec", strength=strength)
+        torch.testing.assert_close(converter.contrast(voice, own), wanted)
+        made = VoiceConverter(converter).convert((source.numpy(), RATE), TARGET).samples
+        if strength == 0.0:  # the source keeps its voice, whoever was to be heard
+            other = (speechlike(2.0, pitch_hz=120.0), RATE)
+            kept = VoiceConverter(converter).convert((source.numpy(), RATE), other).samples
+            assert np.array_equal(made, kept)
+    with pytest.raises(ConfigError, match="give 0 to 4"):
+        FACodecConverter(codec, "codec", strength=-1.0)
 
 
 def test_attributes_of_the_source_are_left_out():
@@ -184,8 +203,9 @@ def test_the_command_writes_a_marked_file_and_one_line(folder, tmp_path, capsys)
     assert np.abs(load(out).samples - made.samples).max() < 1e-4
     marked = provenance.read(out)
     assert (marked.system, marked.nature) == ("tiny-codec", "a recording in another voice")
-    assert main([*words, "--system", str(folder), "--without", "detail"]) == 0
-    assert np.abs(load(out).samples - made.samples).max() > 1e-3
+    for more in (["--without"], ["--without", "prosody", "detail"], ["--strength", "3"]):
+        assert main([*words, "--system", str(folder), *more]) == 0
+        assert np.abs(load(out).samples - made.samples).max() > 1e-3
 
 
 @pytest.mark.parametrize(

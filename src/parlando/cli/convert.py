@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from parlando.audio.waveform import check_writable
+from parlando.converting import STRENGTH, WITHOUT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +21,12 @@ class Options:
     """Sound file of 3 to 30 s of who is to be heard."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = Path("converted.wav")
     """File to write: wav, flac, ogg or mp3."""
-    without: tuple[Literal["prosody", "detail"], ...] = ()
-    """Leave these attributes of the source out: ``detail`` may still hold some of its voice."""
+    without: tuple[Literal["prosody", "detail"], ...] = WITHOUT
+    """Leave these attributes of the source out: ``detail`` holds some of its voice. Without a word
+    after it, nothing is."""
+    strength: float = STRENGTH
+    """How far from the source's voice to go, 0 to 4: 1 is as far as the prompt's, more exaggerates
+    the difference, and costs clearness."""
     system: str = "facodec-small"
     """Name of a released factorized codec, or the folder of a trained one or of a system on it."""
     device: str = "cpu"
@@ -44,7 +49,7 @@ def run(options: Options) -> None:
     check_writable(options.out)
     # What may be wrong with the recordings should not wait for weights.
     voice, source = Voice.from_file(options.voice), load(options.source)
-    converter = load_converter(options.system, options.device, options.without)
+    converter = load_converter(options.system, options.device, options.without, options.strength)
     console = Console(stderr=True)
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("converting", total=None, visible=False)

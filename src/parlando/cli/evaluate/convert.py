@@ -10,6 +10,7 @@ import tyro
 from parlando.cli.evaluate.running import CommonOptions, judges_of, run_report
 from parlando.cli.evaluate.speech import Kind
 from parlando.contracts import ConfigError
+from parlando.converting import STRENGTH, WITHOUT
 from parlando.evaluation.makers import ConversionMaker, FilesMaker, Maker, digest_folder
 from parlando.evaluation.pairing import check_rates, outputs_of, sound_files
 from parlando.evaluation.papers import CONVERSION_TABLES
@@ -31,8 +32,10 @@ class ConvertOptions(CommonOptions):
     wavs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """What any converter made: files named by the ids of the trials, as ``trials.json`` of a report
     lists them with their sources and prompts."""
-    without: tuple[Literal["prosody", "detail"], ...] = ()
-    """Attributes of the source to leave out."""
+    without: tuple[Literal["prosody", "detail"], ...] = WITHOUT
+    """Attributes of the source to leave out; without a word after it, none."""
+    strength: float = STRENGTH
+    """How far from the source's voice to go; 1 is as far as the prompt's."""
     pairs: Annotated[int, tyro.conf.arg(metavar="N")] = PAIRS
     """Pairs of speakers, every second one of one sex."""
     split: str = "test"
@@ -43,8 +46,10 @@ class ConvertOptions(CommonOptions):
         super().__post_init__()
         if (self.system is None) == (self.wavs is None):
             raise ConfigError("give --system NAME or --wavs DIR, one of them")
-        if self.wavs is not None and self.without:
-            raise ConfigError("--without needs --system; files are judged as they are")
+        if self.wavs is not None and (self.without, self.strength) != (WITHOUT, STRENGTH):
+            raise ConfigError(
+                "--without and --strength need --system; files are judged as they are"
+            )
 
 
 def run_convert(options: ConvertOptions) -> int:
@@ -95,11 +100,11 @@ def _converter(place: str, options: ConvertOptions) -> tuple[ConversionMaker, di
     from parlando.registry import codec_of, load_converter, release_folder
     from parlando.training.checkpoint import read_card
 
-    load = partial(load_converter, place, options.device, options.without)
+    load = partial(load_converter, place, options.device, options.without, options.strength)
     name = load().name
     folder = release_folder(place)
     if (kind := read_card(folder).kind) != "facodec":
         folder = release_folder(codec_of(folder, kind))
-    fingerprint = f"{digest_folder(folder)} {options.without}"
+    fingerprint = f"{digest_folder(folder)} {options.without} {options.strength}"
     maker = ConversionMaker(load, name=name, fingerprint=fingerprint)
     return maker, {"converter": load, "converter_fingerprint": fingerprint}

@@ -22,18 +22,26 @@ class FACodecConverter:
         name: for messages and metadata.
         without: attributes of the source to leave out, such as ``detail``, which may still hold
             some of the source's voice.
+        strength: how far from the source's timbre to go: 0 stays there, 1 is the prompt's, more
+            exaggerates what tells the two apart (not in the paper).
 
     Raises:
-        ConfigError: there is no such attribute, or content would be left out.
+        ConfigError: there is no such attribute, content would be left out, or the strength is not 0
+            to 4.
     """
 
     context_frames = 64
 
-    def __init__(self, codec: FACodec, name: str, without: Sequence[str] = ()):
+    def __init__(
+        self, codec: FACodec, name: str, without: Sequence[str] = (), strength: float = 1.0
+    ):
         if set(without) - (set(ATTRIBUTES) - {"content"}):
             raise ConfigError(f"without is {tuple(without)}; name prosody, detail, both or none")
+        if not 0.0 <= strength <= 4.0:
+            raise ConfigError(f"strength is {strength}; give 0 to 4, 1 takes the voice as it is")
         self.codec = codec
         self.name = name
+        self.strength = strength
         self.rate_hz = codec.rate_hz
         self.hop_samples = codec.hop_samples
         self.without = tuple(without)
@@ -42,6 +50,10 @@ class FACodecConverter:
         """Extract the timbre ``(1, W)`` of a prompt ``(S,)``, cut to whole frames."""
         whole = len(waveform) - len(waveform) % self.hop_samples
         return self.codec.timbre(self._placed(waveform[:whole]))
+
+    def contrast(self, voice: Tensor, own: Tensor) -> Tensor:
+        """Go from the source's timbre ``(1, W)`` towards the prompt's, or beyond it: ``(1, W)``."""
+        return own + self.strength * (voice - own)
 
     def convert(self, waveform: Tensor, voice: Tensor) -> Tensor:
         """Decode the codes of ``(S,)``, S a multiple of the hop, with another timbre: ``(S,)``."""
