@@ -14,7 +14,7 @@ from parlando.codecs.codes import fits
 from parlando.codecs.facodec import config as facodec
 from parlando.codecs.facodec.model import build_facodec
 from parlando.contracts import Blender, ConfigError, PromptError, Revision, SpeakOptions, TextError
-from parlando.curriculum import trainable
+from parlando.curriculum import builders, trainable
 from parlando.evaluation.cost import counted_calls
 from parlando.generative.masking import MaskedSampling, network_evaluations
 from parlando.recipes import SECTIONS, read_recipe
@@ -25,6 +25,7 @@ from parlando.systems.naturalspeech3.editing import NaturalSpeech3Editor
 from parlando.systems.naturalspeech3.model import NaturalSpeech3
 from parlando.systems.naturalspeech3.sampling import Settings
 from parlando.systems.naturalspeech3.synthesis import NaturalSpeech3Synthesizer
+from parlando.systems.valle2.config import small as small_valle2
 from parlando.text.vocabulary import SYMBOLS, is_pause
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -368,6 +369,26 @@ def test_the_soundstorm_recipe_is_the_preset():
     what = trainable(recipe["kind"], recipe["preset"], differences)
     assert what.config == soundstorm()
     assert what.sections["objective"].codec == "rvq-small"
+
+
+def test_the_recipe_of_valle2_over_the_factorized_codec_is_small_with_its_levels(monkeypatch):
+    codec = build_facodec(facodec.small())
+    monkeypatch.setattr(builders, "_codec_of_codes", lambda *asked: codec)
+    recipe, plain = (
+        read_recipe(RECIPES / f"valle2-{name}.toml", SECTIONS) for name in ("facodec", "small")
+    )
+    what = trainable("valle2", "small", {name: recipe[name] for name in ("model", "objective")})
+    assert what.config == replace(small_valle2(), levels=6)
+    assert what.sections["objective"].codec == "facodec-small"
+    assert {name: recipe[name] for name in ("kind", "preset", "data", "training")} == {
+        name: plain[name] for name in ("kind", "preset", "data", "training")
+    }
+    assert recipe["objective"]["loss"] == plain["objective"]["loss"]
+    assert fits(codec, what.config.levels, what.config.codebook_size)
+    # Codes start at what they stand for in the codec: vectors of eight dimensions.
+    codes = what.build_objective(Path(), None).model.nonautoregressive.codes
+    ranks = [int(torch.linalg.matrix_rank(table.weight[:1024])) for table in codes]
+    assert ranks == [8] * 6
 
 
 def test_the_soundstorm_preset_speaks_over_the_released_codec():
