@@ -9,7 +9,7 @@ import torch
 from tinyfactorized import tiny_facodec
 
 from parlando.contracts import ConfigError
-from parlando.curriculum import trainable
+from parlando.curriculum import builders, trainable
 from parlando.data.batching import mask_of
 from parlando.systems.naturalspeech3.config import (
     NaturalSpeech3ObjectiveConfig,
@@ -327,7 +327,7 @@ def test_embeddings_start_as_far_apart_as_the_codecs_vectors():
 
 @pytest.mark.parametrize("start", [True, False])
 def test_a_new_training_starts_at_the_codecs_vectors_if_it_is_to(start, monkeypatch):
-    monkeypatch.setattr("parlando.registry.load_any_codec", lambda name: tiny_facodec())
+    monkeypatch.setattr(builders, "_codec_of_codes", lambda *asked: tiny_facodec())
     recipe = {"model": {"levels": 6}, "objective": {"loss": {"codebook_start": start}}}
     objective = trainable("naturalspeech3", "tiny", recipe).build_objective(Path(), None)
     # Codes have eight dimensions, embeddings sixteen.
