@@ -223,7 +223,7 @@ def test_an_offline_run_of_long_new_text_is_refused(editor):
         ((OLD, "?!"), TextError, "the new text: nothing to speak"),
         ((OLD, OLD.upper()), TextError, "says what the transcript says"),
         ((OLD, "Good morning"), TextError, "shares no word"),
-        ((OLD, NEW, {"speed": 2.0}), ConfigError, "humming has no option speed; it has guidance, steps"),
+        ((OLD, NEW, {"speed": 2.0}), ConfigError, "no option speed; it has guidance, steps"),
         ((OLD, NEW, {"seed": -1}), ConfigError, "seed -1"),
         (("Good morning to you all. " * 3, NEW), TextError, "% of the phones are others"),
         (("Good morning.", NEW), TextError, r"\(implausible rate\); give the words"),
