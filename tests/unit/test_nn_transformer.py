@@ -1,8 +1,9 @@
 """The Transformer encoder: padding, positions, gradients."""
 
+import pytest
 import torch
 
-from parlando.nn.transformer import TransformerEncoder
+from parlando.nn.transformer import ConvolutionalFeedForward, TransformerEncoder
 
 
 def _encoder(dropout=0.0):
@@ -66,3 +67,16 @@ def test_dropout_acts_in_training_only():
     torch.testing.assert_close(encoder(x, mask), encoder(x, mask))
     encoder.train()
     assert not torch.allclose(encoder(x, mask), encoder(x, mask))
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 9])
+def test_training_convolves_as_speaking_does(kernel):
+    network = ConvolutionalFeedForward(8, 12, kernel, dropout=0.0)
+    x = torch.randn(2, 11, 8, requires_grad=True)
+    results = []
+    for training in (True, False):
+        network.train(training)
+        y = network(x)
+        results.append((y, *torch.autograd.grad(y.square().sum(), [x, network.inner.weight])))
+    for trained, spoken in zip(*results, strict=True):
+        torch.testing.assert_close(trained, spoken, rtol=1e-4, atol=1e-5)
