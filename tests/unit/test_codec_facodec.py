@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from parlando.cli.prepare import _fingerprint
 from parlando.codecs.facodec.config import FACodecConfig, paper, small, tiny
 from parlando.codecs.facodec.model import ATTRIBUTES, FACodec, build_facodec
 from parlando.codecs.rvq.config import RVQConfig
@@ -208,3 +209,14 @@ def test_configurations_are_checked():
         FACodecConfig(content_levels=0)
     with pytest.raises(ConfigError, match="code_width"):
         FACodecConfig(code_width=65)
+
+
+def test_corpora_stay_valid_while_the_decoder_learns():
+    codec = _codec()
+    before = _fingerprint(codec)
+    with torch.no_grad():
+        for part in (codec.decoder, codec.conditioning):
+            next(part.parameters()).add_(1.0)
+            assert _fingerprint(codec) == before
+        next(codec.encoder.parameters()).add_(1.0)
+    assert _fingerprint(codec) != before

@@ -462,6 +462,19 @@ def test_who_is_heard_is_asked_of_exchanged_timbres_without_detail():
     assert halved("generator", batch, 0, None).losses["exchange"] == 0.0
 
 
+def test_the_decoder_alone_may_learn_from_the_exchange():
+    trained = objective("decoder", exchange_weight=2.0, reversal_warmup_steps=0)
+    losses = trained("generator", labelled(), 0, None).losses
+    learning = trained.parameters_of("generator")
+    gradients = torch.autograd.grad(losses["exchange"], learning, allow_unused=True)
+    reached = {id(p) for p, g in zip(learning, gradients, strict=True) if g is not None}
+    assert reached == {
+        id(p)
+        for part in ("conditioning", "decoder")
+        for p in getattr(trained.codec, part).parameters()
+    }
+
+
 def test_an_exchange_among_one_speaker_counts_nothing():
     trained = objective("joint", exchange_weight=2.0)
     alone = labelled() | {"speaker": torch.zeros(4, dtype=torch.int64)}
