@@ -17,14 +17,15 @@ END = "<!-- measured: end -->"
 
 def table(weights: Path = WEIGHTS) -> str:
     """Return the measured table in Markdown, from all releases in a folder."""
-    folders = sorted(path for path in weights.iterdir() if path.is_dir())
-    lines = [
-        _line(entry)
-        for name in ("quality.json", "speed.json")
-        for folder in folders
-        for entry in entries_in(read_json(folder / name, {}))
-        if "aim" in entry
-    ]
+    lines = []
+    for folder in sorted(path for path in weights.iterdir() if path.is_dir()):
+        aimed = [
+            _line(entry)
+            for name in ("quality.json", "speed.json")
+            for entry in entries_in(read_json(folder / name, {}))
+            if "aim" in entry
+        ]
+        lines += [f"| **{folder.name}** | | |", *aimed] if aimed else []
     if not lines:
         return "No release has been measured yet."
     return "\n".join(["| | measured | aim |", "|---|---|---|", *lines])

@@ -40,6 +40,14 @@ class Options:
     """CPU threads that torch may use; also in the process whose memory is measured."""
     repeats: int = 20
     """Calls that are timed; the figures are medians."""
+    steps: int | None = None
+    """Steps of the sampler, by default the system's own; the part of the file is then ``speed-1``
+    and so on."""
+
+    @property
+    def part(self) -> str:
+        """Name of what is measured, in the file and among the aims."""
+        return "speed" if self.steps is None else f"speed-{self.steps}"
 
 
 def import_seconds(repeats: int = 5) -> Figure:
@@ -72,7 +80,9 @@ def measure(options: Options) -> dict[str, Any]:
         voice = (load_sound(options.voice, RATE_HZ).samples, RATE_HZ)
     figures = measure_cost(
         partial(load, options.system),
-        request=Request(voice=voice),
+        request=Request(
+            voice=voice, options={} if options.steps is None else {"steps": options.steps}
+        ),
         network=sampled_network(options.system),
         repeats=options.repeats,
     )
@@ -82,14 +92,14 @@ def measure(options: Options) -> dict[str, Any]:
         "torch": torch.__version__,
         "machine": platform.machine(),
         "threads": options.threads,
-        "figures": entries(aims_for("speed", options.system), [*figures, import_seconds()]),
+        "figures": entries(aims_for(options.part, options.system), [*figures, import_seconds()]),
     }
 
 
 def main() -> None:
     """Read the command line, measure, save and print."""
     options = tyro.cli(Options, description=__doc__)
-    results = read_json(options.out, {}) | {"speed": measure(options)}
+    results = read_json(options.out, {}) | {options.part: measure(options)}
     write_json(options.out, results)
     print_summary(results)
 

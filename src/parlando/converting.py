@@ -20,7 +20,7 @@ PART_SECONDS = 20.0
 """What is converted at a time, beside the context on both sides."""
 
 WITHOUT: tuple[Literal["prosody", "detail"], ...] = ("detail",)
-STRENGTH = 1.5
+STRENGTH = 2.0
 """How conversions are made where nobody says otherwise: which attributes of the source are left
 out, and how far from its voice to go (1 is as far as the prompt's)."""
 OWN_SECONDS = 30.0

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 RELEASES = {
     "aligner-small": "aligner",
     "rvq-small": "codec",
+    "facodec-small": "facodec",
     "naturalspeech2-small": "naturalspeech2",
+    "naturalspeech3-small": "naturalspeech3",
 }
 """Released weights, folders of ``parlando/weights``, and the kind of each."""
 
 UNRELEASED = {
-    "facodec-small": "parlando train facodec small",
-    "naturalspeech3-small": "parlando train naturalspeech3 small",
     "valle2-small": "parlando train valle2 small",
 }
 """What is built but has no released weights yet, and the command that trains it."""

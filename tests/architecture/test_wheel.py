@@ -37,7 +37,7 @@ def test_wheel_holds_weights_licence_and_types(unpacked):
     for name in RELEASES:
         for part in ("config.json", "weights.safetensors", "card.md"):
             assert (weights / name / part).stat().st_size > 10
-    assert sum(path.stat().st_size for path in weights.rglob("*.safetensors")) <= 20_000_000
+    assert sum(path.stat().st_size for path in weights.rglob("*.safetensors")) <= 45_000_000
     assert (unpacked / "parlando" / "py.typed").exists()
     assert list(unpacked.glob("*.dist-info/licenses/LICENSE"))
 

@@ -28,7 +28,7 @@ class PhoneReader(Protocol):
 
 
 def read_prompt(
-    phones: PhoneReader, waveform: Tensor, symbols: Sequence[str] | None, frame_seconds: float
+    phones: PhoneReader, waveform: Tensor, symbols: Sequence[str] | None
 ) -> tuple[list[str], list[int]]:
     """Find the symbols of a prompt and the frames of each.
 
@@ -36,7 +36,6 @@ def read_prompt(
         phones: recognises and aligns.
         waveform: ``(S,)`` in whole frames.
         symbols: what is said in it; without them the recogniser tells.
-        frame_seconds: length of a frame.
 
     Returns:
         symbols with boundaries at both ends, and their durations.
@@ -51,9 +50,12 @@ def read_prompt(
         if not any(vocabulary.is_phone(symbol) for symbol in symbols):
             raise PromptError("no phone is heard in the prompt; give one with clear speech")
     symbols = vocabulary.with_boundaries(symbols)
-    durations, score = phones.align(waveform, symbols)
+    durations, _ = phones.align(waveform, symbols)
     if not heard:
-        reason = reason_to_doubt(phones, waveform, symbols, durations, score, frame_seconds)
+        # A phone that is longer than others are is no other text, and prompts bear one.
+        reason = _other_phones(phones, waveform, symbols)
+        if not sum(durations):
+            reason = "it has more phones than the prompt has frames"
         if reason is not None:
             raise PromptError(
                 f"the transcript does not seem to be what the prompt says ({reason}); correct it, "
@@ -81,8 +83,10 @@ def reason_to_doubt(
         frame_seconds: length of a frame.
     """
     reason = reason_to_reject(symbols, durations, score, frame_seconds, AlignmentLimits())
-    if reason is not None:
-        return reason
+    return reason or _other_phones(phones, samples, symbols)
+
+
+def _other_phones(phones: PhoneReader, samples: Tensor, symbols: Sequence[str]) -> str | None:
     said = [
         vocabulary.PHONE_CLASSES.index(vocabulary.base_phone(symbol))
         for symbol in symbols

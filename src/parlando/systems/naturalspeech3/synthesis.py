@@ -95,9 +95,7 @@ class NaturalSpeech3Synthesizer:
             PromptError: there is no phone in it, or the transcript is not what is said.
         """
         whole = waveform[: len(waveform) // self.hop_samples * self.hop_samples].to(self.device)
-        symbols, durations = read_prompt(
-            self.phones, whole, symbols, self.hop_samples / self.rate_hz
-        )
+        symbols, durations = read_prompt(self.phones, whole, symbols)
         if sum(durations) * self.hop_samples != len(whole):
             raise PromptError(
                 f"{len(symbols)} symbols do not fit into {len(whole) / self.rate_hz:.1f} s of "

@@ -133,9 +133,7 @@ class VALLE2Synthesizer:
             PromptError: there is no phone in it, or the transcript is not what is said.
         """
         whole = waveform[: len(waveform) // self.hop_samples * self.hop_samples].to(self.device)
-        symbols, durations = read_prompt(
-            self.phones, whole, symbols, self.hop_samples / self.rate_hz
-        )
+        symbols, durations = read_prompt(self.phones, whole, symbols)
         codes = self.codec.encode(whole[None])[0, : self.model.levels]
         return VALLE2Voice(
             codes,
