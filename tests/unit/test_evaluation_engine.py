@@ -16,7 +16,7 @@ from speechlike import speechlike
 from parlando.audio import waveform
 from parlando.contracts import AudioError, ConfigError
 from parlando.evaluation.engine import evaluate, kept_figures
-from parlando.evaluation.makers import CodecMaker, FilesMaker, SpeechMaker
+from parlando.evaluation.makers import CodecMaker, FilesMaker, SpeechMaker, digest_folder
 from parlando.evaluation.measure import Figure, Quantity, Recording, Trial
 from parlando.evaluation.records import audio_path
 from parlando.evaluation.sounds import add_noise
@@ -99,6 +99,21 @@ def test_what_crashes_is_a_row_that_says_why(tmp_path):
     assert "loudness" in rows["nan"].values
     assert not rows["fine"].failures
     assert not rows["also fine"].failures
+
+
+def test_figures_beside_weights_do_not_make_other_weights_of_them(tmp_path):
+    (tmp_path / "codec").mkdir()
+    for name in ("config.json", "weights.safetensors", "codec/weights.safetensors"):
+        (tmp_path / name).write_text(name)
+    before = digest_folder(tmp_path)
+    for name in ("quality.json", "codec/curve.json", "card.md"):
+        (tmp_path / name).write_text("measured")
+    assert digest_folder(tmp_path) == before
+    for name in ("config.json", "weights.safetensors", "codec/weights.safetensors"):
+        (tmp_path / name).write_text("other")
+        changed = digest_folder(tmp_path)
+        assert changed != before
+        before = changed
 
 
 def test_what_kills_its_process_fails_alone(tmp_path):

@@ -13,6 +13,9 @@ from parlando.audio import waveform
 from parlando.contracts import AudioError, ConfigError
 from parlando.evaluation.measure import RATE_HZ, Trial
 
+# What a release and a checkpoint are made of; evaluation does not depend on training.
+_WEIGHTS = ("config.json", "weights.safetensors")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Made:
@@ -273,10 +276,13 @@ def file_stamp(path: Path) -> str:
 
 
 def digest_folder(folder: Path) -> str:
-    """Digest the files of a release or checkpoint, so that other weights are measured anew."""
+    """Digest the files of a release or checkpoint, so that other weights are measured anew.
+
+    Figures beside the weights do not count: measuring writes them.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in (".json", ".safetensors"):
+        if path.is_file() and path.name in _WEIGHTS:
             digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
