@@ -440,8 +440,8 @@ def test_one_failure_makes_the_exit_status_one_and_the_report_is_there(recording
         (("speech", "--wavs", "{r}", "--protocol", "ravdess"), "RAVDESS"),
         (("speech", "--system", "nobody", "--limit", "1"), "this release has no 'nobody'"),
         (
-            ("speech", "--system", "aligner-small", "--limit", "1"),
-            "did you mean 'naturalspeech2-small'?",
+            ("speech", "--system", "naturalspeech-small", "--limit", "1"),
+            "did you mean 'naturalspeech",
         ),
         (
             ("speech", "--wavs", "{r}", "--protocol", "ravdess", "--data", "jsonl", "{t}/x.jsonl"),

@@ -519,7 +519,6 @@ def test_stages_overfit_one_batch_in_turn():
     learn(joint.train(), batch, 50)
     joined = joint.eval().validate(batch)
     assert joined["mel"] < 0.95 * fitted["mel"]
-    assert joined["mel"] < joined["mel_without_detail"]
     last = build_facodec_objective(
         trained,
         dataclasses.replace(
