@@ -16,22 +16,23 @@ from parlando.systems.valle2.config import (
     VALLE2ObjectiveConfig,
     paper,
     small,
+    tiny,
     valle,
 )
 from parlando.systems.valle2.model import VALLE2
-from parlando.systems.valle2.objective import alignment_loss, with_ends
+from parlando.systems.valle2.objective import VALLE2Objective, alignment_loss, with_ends
 from parlando.systems.valle2.objective import join as join_within
 from parlando.text.vocabulary import SYMBOLS
 
 GROUPS = (1, 2, 4, 8)
 
 
-def join(given, group, levels, longest_frames=1400, longest_symbols=400):
-    return join_within(given, group, levels, longest_frames, longest_symbols)
+def join(given, group, longest_frames=1400, longest_symbols=400):
+    return join_within(given, group, longest_frames, longest_symbols)
 
 
 def joined(group=2, seed=0):
-    return join(batch(seed), group, 4)
+    return join(batch(seed), group)
 
 
 def first_level(model, found, dropped=None):
@@ -188,13 +189,13 @@ def test_every_loss_teaches_every_part_of_its_network():
 @pytest.mark.parametrize("group", GROUPS)
 def test_padding_and_company_change_nothing(group):
     model, both = tiny_model(group=group).eval(), batch()
-    together = join(both, group, 4)
+    together = join(both, group)
     _, mask, logits, _ = first_level(model, together)
     levels = [finer(model, together, level) for level in (1, 3)]
     widths = {"prompt_codes": 7, "prompt_mask": 7, "prompt_symbols": 2, "prompt_symbol_mask": 2}
     widths |= {"codes": 13, "frame_mask": 13, "symbols": 3, "symbol_mask": 3}
     widths |= {"durations": 3, "prompt_durations": 2}
-    single = join({name: both[name][1:, ..., :width] for name, width in widths.items()}, group, 4)
+    single = join({name: both[name][1:, ..., :width] for name, width in widths.items()}, group)
     _, single_mask, single_logits, _ = first_level(model, single)
     assert int(single_mask.sum()) == int(mask[1].sum())
     torch.testing.assert_close(
@@ -226,19 +227,19 @@ def test_rubbish_in_the_padding_changes_nothing():
 
 def test_joining_trims_leading_codes_so_that_groups_begin_with_the_target():
     both = batch()
-    found = join(both, 4, 3)
+    found = join(both, 4)
     assert found.trimmed.tolist() == [0, 3]
     assert found.condition.sum(1).tolist() == [12, 4]
     assert found.code_mask.sum(1).tolist() == [33, 17]
-    assert torch.equal(found.codes[1, :, :4], both["prompt_codes"][1, :3, 3:7])
-    assert torch.equal(found.codes[1, :, 4:17], both["codes"][1, :3, :13])
+    assert torch.equal(found.codes[1, :, :4], both["prompt_codes"][1, :, 3:7])
+    assert torch.equal(found.codes[1, :, 4:17], both["codes"][1, :, :13])
     assert found.symbols[1, :5].tolist() == [11, 1, 22, 4, 1]
     assert found.symbol_mask.sum(1).tolist() == [7, 5]
 
 
 def test_a_prompt_loses_leading_symbols_that_the_model_cannot_read():
     both = batch()
-    found = join(both, 2, 4, longest_symbols=5)
+    found = join(both, 2, longest_symbols=5)
     # Of 3 symbols before 4 the last one stays, with 3 frames of 12, of which one is trimmed.
     assert found.symbols[0].tolist() == [15, 1, 9, 40, 12]
     assert found.durations[0].tolist() == [3, 2, 5, 10, 4]
@@ -254,11 +255,11 @@ def test_on_a_grid_shapes_are_few_and_losses_the_same():
     for name, value in clean.items():
         wide = pad(list(value), 32 if "symbol" in name or "durations" in name else 64)
         gridded[name] = wide
-    found = join(gridded, 2, 4)
+    found = join(gridded, 2)
     assert found.codes.shape[2] == found.code_mask.shape[1] == 64
     assert found.symbols.shape[1] == found.durations.shape[1] == 32
     # Padding alone never takes more positions than there are.
-    near = join(gridded, 2, 4, longest_frames=40, longest_symbols=10)
+    near = join(gridded, 2, longest_frames=40, longest_symbols=10)
     assert (near.codes.shape[2], near.symbols.shape[1]) == (40, 10)
     learning, lengths = tiny_objective(watched_layers=()).eval(), set()
     learning.model.autoregressive.body.register_forward_hook(
@@ -324,7 +325,30 @@ def test_a_batch_without_the_text_of_prompts_is_refused():
     with pytest.raises(ConfigError, match="symbols = true"):
         tiny_objective()("all", poor, 0)
     with pytest.raises(ConfigError, match="4 levels, the model has 9"):
-        join(batch(), 2, 9)
+        tiny_objective(levels=9)("all", batch(), 0)
+
+
+def test_levels_are_modelled_in_their_order_and_put_back():
+    """Modelling reordered levels of codes is modelling reordered codes."""
+    order, both = (2, 0, 3, 1), batch()
+    model = tiny_model(level_order=order).eval()
+    plain = tiny_model().eval()
+    plain.load_state_dict(model.state_dict())
+    turned = {
+        name: value[:, order] if name.endswith("codes") else value for name, value in both.items()
+    }
+    objectives = [VALLE2Objective(each, VALLE2ObjectiveConfig()) for each in (model, plain)]
+    assert objectives[0].validate(both) == objectives[1].validate(turned)
+    assert objectives[0].validate(both) != objectives[1].validate(both)
+    codes = both["codes"]
+    assert torch.equal(model.ordered(codes), codes[:, order])
+    assert torch.equal(model.as_in_codec(model.ordered(codes)), codes)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (0, 1, 2, 2), (1, 2, 3, 4)])
+def test_an_order_that_is_none_is_refused(order):
+    with pytest.raises(ConfigError, match="each of 0 to 3 once"):
+        replace(tiny(), level_order=order)
 
 
 def test_hidden_text_is_not_read():
@@ -396,7 +420,7 @@ def test_one_batch_is_learnt_and_said_again_greedily(group):
         assert figures[f"{loss}_without_text"] > 2.0 * figures[loss]
         assert figures[f"{loss}_without_prompt"] > 2.0 * figures[loss]
     with torch.inference_mode():
-        _say_again(objective.model, join(both, group, 4))
+        _say_again(objective.model, join(both, group))
 
 
 def _say_again(model, found):

@@ -12,6 +12,7 @@ from tinyfactorized import tiny_facodec
 from tinyvalle import EvenReader, tiny_model
 
 from parlando import registry
+from parlando.codecs.codes import decode_codes
 from parlando.codecs.facodec import config as facodec
 from parlando.contracts import CheckpointError, ConfigError, SpeakOptions
 from parlando.recipes import to_mapping
@@ -93,3 +94,15 @@ def test_without_the_judges_package_several_candidates_are_refused_before_any_is
     assert not drawn
     speaker.speak("Hello.", (babble(2.0), 16_000))
     assert drawn
+
+
+def test_reordered_levels_are_decoded_as_the_codec_holds_them(voice):
+    order = (1, 2, 0, 3, 4, 5)
+    turned = VALLE2Synthesizer(
+        tiny_model(levels=6, level_order=order), tiny_facodec(), EvenReader(), name="tiny"
+    )
+    heard = turned.encode_prompt(torch.from_numpy(babble(1.5)))
+    assert torch.equal(heard.codes, voice.codes[list(order)])
+    with torch.inference_mode():
+        expected = decode_codes(turned.codec, voice.codes[None], voice.timbre)[0]
+        assert torch.equal(turned._decode(heard.codes, heard), expected)

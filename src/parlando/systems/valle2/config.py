@@ -40,6 +40,9 @@ class VALLE2Config:
     """Codes G of a group, 1 to 8: the paper's are 1, 2, 4 and 8."""
     levels: int = 8
     """Levels of the codec that are modelled: the first autoregressively, the others not."""
+    level_order: tuple[int, ...] = ()
+    """The codec's levels, counted from 0, in the order in which they are modelled; by default the
+    codec's. Levels of a factorized codec have no order of their own (not in the paper)."""
     codebook_size: int = 1024
     """Entries of each codebook."""
     autoregressive: TransformerConfig = field(default_factory=TransformerConfig)
@@ -64,6 +67,10 @@ class VALLE2Config:
         if not 1 <= self.group <= 8 or self.levels < 2:
             raise ConfigError(
                 f"group is {self.group} and levels {self.levels}; expected 1 to 8, and 2 or more"
+            )
+        if self.level_order and sorted(self.level_order) != list(range(self.levels)):
+            raise ConfigError(
+                f"level_order is {self.level_order}; expected each of 0 to {self.levels - 1} once"
             )
         _check_counts(self, "codebook_size", "longest_symbols")
         if not 0 < self.longest_prompt_frames < self.longest_frames:

@@ -291,6 +291,7 @@ class VALLE2(nn.Module):
         super().__init__()
         self.group = config.group
         self.levels = config.levels
+        self.level_order = list(config.level_order or range(config.levels))
         self.longest_frames = config.longest_frames
         self.longest_symbols = config.longest_symbols
         self.longest_prompt_frames = config.longest_prompt_frames
@@ -299,6 +300,14 @@ class VALLE2(nn.Module):
         self.autoregressive = AutoregressiveModel(config, symbol_count)
         self.nonautoregressive = NonAutoregressiveModel(config, symbol_count)
 
+    def ordered(self, codes: Tensor) -> Tensor:
+        """Take the modelled levels of a codec's ``(B, Q', T)`` in their order: ``(B, Q, T)``."""
+        return codes[:, self.level_order]
+
+    def as_in_codec(self, codes: Tensor) -> Tensor:
+        """Put ``(B, Q, T)`` back in the order of the codec."""
+        return codes[:, sorted(range(self.levels), key=self.level_order.__getitem__)]
+
     @torch.no_grad()
     def start_from_codebooks(self, codebooks: Tensor) -> None:
         """Start code embeddings at randomly projected codebook vectors: like sounds, like rows.
@@ -306,6 +315,7 @@ class VALLE2(nn.Module):
         Args:
             codebooks: ``(Q, V, D')`` of the codec, of at least as many levels as the model has.
         """
+        codebooks = codebooks[self.level_order]
         for tables in (
             [self.autoregressive.codes.weight],
             [table.get_parameter("weight") for table in self.nonautoregressive.codes],

@@ -39,7 +39,7 @@ class Joined:
 
 
 def join(
-    batch: Mapping[str, Any], group: int, levels: int, longest_frames: int, longest_symbols: int
+    batch: Mapping[str, Any], group: int, longest_frames: int, longest_symbols: int
 ) -> Joined:
     """Put prompts before their targets.
 
@@ -49,22 +49,16 @@ def join(
     Args:
         batch: ``symbols, durations, codes, symbol_mask, frame_mask`` and the same of prompts.
         group: codes G of a group.
-        levels: how many levels of the codes to keep.
         longest_frames: frames that the model reads, which both have room in.
         longest_symbols: symbols that it reads; a target has no more.
 
     Raises:
-        ConfigError: the batch has no symbols of prompts, or codes of fewer levels.
+        ConfigError: the batch has no symbols of prompts.
     """
     if "prompt_symbols" not in batch:
         raise ConfigError(
             "the model reads what is said in prompts; set symbols = true in the recipe's "
             "[data.prompts]"
-        )
-    if batch["codes"].shape[1] < levels:
-        raise ConfigError(
-            f"the corpus holds codes of {batch['codes'].shape[1]} levels, the model has {levels}; "
-            "set levels in the recipe's [model], or prepare the codes with that codec"
         )
     prompt_mask, prompt_symbol_mask = batch["prompt_mask"], batch["prompt_symbol_mask"]
     symbols = prompt_symbol_mask.sum(1) + batch["symbol_mask"].sum(1)
@@ -72,7 +66,7 @@ def join(
     gone = torch.where(prompt_symbol_mask & ~read, batch["prompt_durations"], 0).sum(1)
     trimmed = (prompt_mask.sum(1) - gone) % group
     kept = _from(prompt_mask, gone + trimmed)
-    both = torch.cat([batch["prompt_codes"][:, :levels], batch["codes"][:, :levels]], dim=2)
+    both = torch.cat([batch["prompt_codes"], batch["codes"]], dim=2)
     codes, code_mask, _ = pack(
         both.transpose(1, 2),
         torch.cat([kept, batch["frame_mask"]], dim=1),
@@ -209,8 +203,16 @@ class VALLE2Objective(nn.Module):
         return figures
 
     def _join(self, batch: Mapping[str, Any]) -> Joined:
-        model = self.model
-        return join(batch, model.group, model.levels, model.longest_frames, model.longest_symbols)
+        model, given = self.model, dict(batch)
+        if (levels := batch["codes"].shape[1]) < model.levels:
+            raise ConfigError(
+                f"the corpus holds codes of {levels} levels, the model has {model.levels}; set "
+                "levels in the recipe's [model], or prepare the codes with that codec"
+            )
+        for name in ("codes", "prompt_codes"):
+            if name in batch:
+                given[name] = model.ordered(batch[name])
+        return join(given, model.group, model.longest_frames, model.longest_symbols)
 
     def _autoregressive(
         self, joined: Joined, dropped: Tensor, prompt_weight: float

@@ -134,7 +134,7 @@ class VALLE2Synthesizer:
         """
         whole = waveform[: len(waveform) // self.hop_samples * self.hop_samples].to(self.device)
         symbols, durations = read_prompt(self.phones, whole, symbols)
-        codes = self.codec.encode(whole[None])[0, : self.model.levels]
+        codes = self.model.ordered(self.codec.encode(whole[None]))[0]
         return VALLE2Voice(
             codes,
             tuple(symbols),
@@ -305,7 +305,8 @@ class VALLE2Synthesizer:
 
     def _decode(self, codes: Tensor, prompt: VALLE2Voice) -> Tensor:
         """Make the sound ``(T * hop,)`` of ``(Q, T)`` in the timbre of a prompt."""
-        return decode_codes(self.codec, codes[None], prompt.timbre)[0]
+        codes = self.model.as_in_codec(codes[None])
+        return decode_codes(self.codec, codes, prompt.timbre)[0]
 
     def _texts(self, targets: Sequence[Sequence[str]], prompt: Heard) -> tuple[Tensor, Tensor]:
         """Put what the prompt says before each text: ids ``(B, N)`` and their mask."""
