@@ -16,7 +16,6 @@ from parlando.systems.valle2.config import (
     VALLE2ObjectiveConfig,
     paper,
     small,
-    tiny,
     valle,
 )
 from parlando.systems.valle2.model import VALLE2
@@ -345,10 +344,14 @@ def test_levels_are_modelled_in_their_order_and_put_back():
     assert torch.equal(model.as_in_codec(model.ordered(codes)), codes)
 
 
-@pytest.mark.parametrize("order", [(0, 1), (0, 1, 2, 2), (1, 2, 3, 4)])
-def test_an_order_that_is_none_is_refused(order):
-    with pytest.raises(ConfigError, match="each of 0 to 3 once"):
-        replace(tiny(), level_order=order)
+@pytest.mark.parametrize("name", ["autoregressive", "nonautoregressive"])
+def test_a_network_of_weight_zero_is_left_as_it_is(name):
+    settings = VALLE2ObjectiveConfig(**{f"{name}_weight": 0.0})
+    objective = tiny_objective(objective=settings)
+    torch.stack(list(objective("all", batch(), 0).losses.values())).sum().backward()
+    for network, parts in objective.model.named_children():
+        learnt = [parameter.grad is not None for parameter in parts.parameters()]
+        assert any(learnt) == (network != name)
 
 
 def test_hidden_text_is_not_read():
@@ -461,6 +464,8 @@ def _say_again(model, found):
     [
         (VALLE2Config, {"group": 9}, "group is 9"),
         (VALLE2Config, {"levels": 1}, "levels 1"),
+        (VALLE2Config, {"level_order": (1, 0)}, r"level_order is \(1, 0\).*each of 0 to 7 once"),
+        (VALLE2Config, {"level_order": (0, 1, 2, 3, 4, 5, 6, 6)}, "each of 0 to 7 once"),
         (VALLE2Config, {"codebook_size": 0}, "codebook_size is 0; give 1 or more"),
         (VALLE2Config, {"longest_symbols": -5}, "longest_symbols is -5; give 1 or more"),
         (VALLE2Config, {"longest_prompt_frames": 4800}, "room to speak"),
@@ -474,6 +479,11 @@ def _say_again(model, found):
         (TransformerConfig, {"dropout": 3.0}, "dropout is 3.0; give 0 or more, below 1"),
         (VALLE2ObjectiveConfig, {"autoregressive_weight": -1.0}, "autoregressive_weight is -1.0"),
         (VALLE2ObjectiveConfig, {"nonautoregressive_weight": -0.1}, "give 0 or more"),
+        (
+            VALLE2ObjectiveConfig,
+            {"autoregressive_weight": 0.0, "nonautoregressive_weight": 0.0},
+            "both networks' weights are 0",
+        ),
         (VALLE2ObjectiveConfig, {"prompt_weight": float("nan")}, "prompt_weight is nan"),
         (VALLE2ObjectiveConfig, {"alignment_weight": float("inf")}, "alignment_weight is inf"),
         (VALLE2ObjectiveConfig, {"drop_text": 5.0}, "drop_text is 5.0; give 0 or more, below 1"),

@@ -92,7 +92,7 @@ class VALLE2ObjectiveConfig:
     """Weights and probabilities of the objective."""
 
     autoregressive_weight: float = 1.0
-    """Weight of the first level's cross-entropy."""
+    """Weight of the first level's cross-entropy; at 0 its network is left as it is."""
     nonautoregressive_weight: float = 1.0
     """Weight of the other levels' cross-entropy; at 0 their network is left as it is."""
     prompt_weight: float = 0.0
@@ -112,6 +112,8 @@ class VALLE2ObjectiveConfig:
             weight = getattr(self, f"{name}_weight")
             if not 0.0 <= weight < inf:
                 raise ConfigError(f"{name}_weight is {weight}; give 0 or more")
+        if self.autoregressive_weight == self.nonautoregressive_weight == 0.0:
+            raise ConfigError("both networks' weights are 0; give one of them more")
         for name in ("drop_text", "label_smoothing"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give 0 or more, below 1")

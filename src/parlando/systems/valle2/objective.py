@@ -154,9 +154,12 @@ class VALLE2Objective(nn.Module):
         """Compute the losses of one batch, at one random level for each item."""
         config, joined = self.config, self._join(batch)
         count, device = len(joined.codes), joined.codes.device
-        dropped = torch.rand(count, device=device) < config.drop_text
-        first, logged = self._autoregressive(joined, dropped, config.prompt_weight)
-        losses = {name: config.autoregressive_weight * loss for name, loss in first.items()}
+        losses: dict[str, Tensor] = {}
+        logged: dict[str, Tensor] = {}
+        if config.autoregressive_weight > 0.0:
+            dropped = torch.rand(count, device=device) < config.drop_text
+            first, logged = self._autoregressive(joined, dropped, config.prompt_weight)
+            losses = {name: config.autoregressive_weight * loss for name, loss in first.items()}
         if config.nonautoregressive_weight > 0.0:
             level = torch.randint(1, self.model.levels, (count,), device=device)
             loss, accuracy = self._nonautoregressive(joined, level)
