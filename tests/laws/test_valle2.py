@@ -406,7 +406,13 @@ def test_one_batch_is_learnt_and_said_again_greedily(group):
     torch.manual_seed(0)
     shape = TransformerConfig(width=32, layers=2, heads=2, filter_width=64, dropout=0.0)
     objective = tiny_objective(
-        False, group=group, autoregressive=shape, nonautoregressive=shape
+        False,
+        group=group,
+        autoregressive=shape,
+        nonautoregressive=shape,
+        # As in the paper: with prenets the codes are learnt by heart without the text.
+        text_prenet=0,
+        code_prenet=0,
     ).train()
     both = batch()
     optimizer = torch.optim.Adam(objective.parameters(), lr=5e-3)
@@ -466,6 +472,8 @@ def _say_again(model, found):
         (VALLE2Config, {"levels": 1}, "levels 1"),
         (VALLE2Config, {"level_order": (1, 0)}, r"level_order is \(1, 0\).*each of 0 to 7 once"),
         (VALLE2Config, {"level_order": (0, 1, 2, 3, 4, 5, 6, 6)}, "each of 0 to 7 once"),
+        (VALLE2Config, {"text_prenet": 4}, "text_prenet is 4; give an odd number"),
+        (VALLE2Config, {"code_prenet": -1}, "code_prenet is -1; give an odd number"),
         (VALLE2Config, {"codebook_size": 0}, "codebook_size is 0; give 1 or more"),
         (VALLE2Config, {"longest_symbols": -5}, "longest_symbols is -5; give 1 or more"),
         (VALLE2Config, {"longest_prompt_frames": 4800}, "room to speak"),

@@ -15,6 +15,7 @@ _PARTS = (
     ("text embedding", ("text",)),
     ("code embeddings, tied with the output", ("codes",)),
     ("group projections", ("group_input", "group_output")),
+    ("prenet of codes", ("prenet",)),
     ("positions of codes", ("positions",)),
     ("begin, end and level", ("begin", "end", "level")),
     ("transformer", ("body",)),

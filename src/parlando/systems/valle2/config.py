@@ -59,6 +59,12 @@ class VALLE2Config:
     """Window of repetition-aware sampling where a call does not say; 0 is plain sampling."""
     top_p: float = 0.8
     """Nucleus where a call does not say."""
+    text_prenet: int = 0
+    """Symbols that the convolution over embedded texts spans, an odd number; 0 is none, as in the
+    paper."""
+    code_prenet: int = 0
+    """The same for groups, this one and those before, and for frames of the other levels, which
+    it has in its middle; also an odd number."""
     watched_layers: tuple[int, ...] = ()
     """Autoregressive layers whose first heads can be taught to look at the phone that is to be
     spoken (not in the paper, see the docs page); they ascend."""
@@ -78,6 +84,9 @@ class VALLE2Config:
                 f"longest_prompt_frames is {self.longest_prompt_frames}; expected 1 to "
                 f"{self.longest_frames - 1}, so that there is room to speak"
             )
+        for name in ("text_prenet", "code_prenet"):
+            if (span := getattr(self, name)) < 0 or (span and span % 2 == 0):
+                raise ConfigError(f"{name} is {span}; give an odd number, or 0 for none")
         if self.repetition_window < 0:
             raise ConfigError(f"repetition_window is {self.repetition_window}; give 0 or more")
         if not 0.0 <= self.top_p <= 1.0:
@@ -153,6 +162,8 @@ def tiny() -> VALLE2Config:
         longest_frames=1400,
         longest_symbols=400,
         longest_prompt_frames=400,
+        text_prenet=3,
+        code_prenet=3,
         watched_layers=(1,),
     )
 

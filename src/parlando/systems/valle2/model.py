@@ -21,6 +21,47 @@ GRID = 32
 _START_DEVIATION = 0.02  # of embeddings: the tied output layer then starts near even odds
 
 
+class Prenet(nn.Module):
+    """Each position hears of its neighbours by a residual convolution, before any attention.
+
+    Choice, not in VALL-E 2 (Tacotron 2 and open implementations of VALL-E have prenets): to find
+    neighbours by learned positions takes longer than a small model trains.
+
+    Args:
+        width: channels D.
+        span: positions K that one sees.
+        causal: those are itself and what is before; else it is in the middle.
+    """
+
+    def __init__(self, width: int, span: int, causal: bool = False):
+        super().__init__()
+        self.span = span
+        self.before = span - 1 if causal else span // 2
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.inner = nn.Linear(span * width, width)
+        self.outer = nn.Linear(width, width)
+        # As large as the embeddings that it is added to.
+        nn.init.normal_(self.outer.weight, std=_START_DEVIATION * width**-0.5)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map ``(B, T, D)`` to ``(B, T, D)``; ``mask`` ``(B, T)`` bool, True = real."""
+        normed = self.norm(x)
+        if mask is not None:
+            normed = normed * mask[..., None]
+        padded = F.pad(normed, (0, 0, self.before, self.span - 1 - self.before))
+        return x + self._heard(padded.unfold(1, self.span, 1))
+
+    def next(self, window: Tensor) -> Tensor:
+        """Map the last of K positions ``(B, K, D)``, those before the first 0: ``(B, D)``."""
+        return window[:, -1] + self._heard(self.norm(window).transpose(1, 2))
+
+    def _heard(self, windows: Tensor) -> Tensor:
+        """Map windows ``(…, D, K)`` to ``(…, D)``: a convolution as one product."""
+        heard: Tensor = self.outer(F.gelu(self.inner(windows.flatten(-2))))
+        return heard
+
+
 class TextEmbedding(nn.Module):
     """Symbols, the end of the text, and learned positions.
 
@@ -28,10 +69,12 @@ class TextEmbedding(nn.Module):
         symbol_count: size of the vocabulary; two more rows are the end and an unknown text.
         longest: positions.
         width: channels D.
+        prenet: symbols that its convolution spans; 0: there is none.
     """
 
-    def __init__(self, symbol_count: int, longest: int, width: int):
+    def __init__(self, symbol_count: int, longest: int, width: int, prenet: int = 0):
         super().__init__()
+        self.prenet = Prenet(width, prenet) if prenet else None
         self.end, self.hidden = symbol_count, symbol_count + 1
         self.symbols = _embedding(symbol_count + 2, width)
         self.positions = _positions(longest + 1, width)
@@ -60,16 +103,20 @@ class TextEmbedding(nn.Module):
         lengths = mask.sum(1, keepdim=True)
         ids = F.pad(symbols, (0, 1)).scatter(1, lengths, self.end)
         place = torch.arange(count, device=ids.device)
-        embedded: Tensor = self.symbols(ids) + self.positions(place)
-        return embedded, place[None] <= lengths
+        embedded, real = self.symbols(ids), place[None] <= lengths
+        if self.prenet is not None:
+            embedded = self.prenet(embedded, real)
+        return embedded + self.positions(place), real
 
 
 @dataclass
 class Generation:
-    """Where a generation stands: the cache, and groups heard or spoken so far, ``(B,)``."""
+    """Where a generation stands: the cache, groups heard or spoken so far, ``(B,)``, and the
+    embeddings ``(B, K - 1, D)`` of the last, which the prenet still reads."""
 
     cache: Cache
     groups: Tensor
+    recent: Tensor
 
 
 class AutoregressiveModel(nn.Module):
@@ -93,12 +140,14 @@ class AutoregressiveModel(nn.Module):
         self.group = group
         self.end = config.codebook_size
         self.watched_layers = config.watched_layers
-        self.text = TextEmbedding(symbol_count, config.longest_symbols, width)
+        self.text = TextEmbedding(symbol_count, config.longest_symbols, width, config.text_prenet)
         self.codes = _embedding(config.codebook_size + 1, width)
         self.begin = nn.Parameter(torch.randn(width) * _START_DEVIATION)
         self.positions = _positions(config.longest_frames // group + 2, width)
         self.group_input = nn.Linear(group * width, width) if group > 1 else nn.Identity()
         self.group_output = nn.Linear(width, group * width) if group > 1 else nn.Identity()
+        span = config.code_prenet
+        self.prenet = Prenet(width, span, causal=True) if span else None
         self.body = _transformer(config.autoregressive, causal=True)
 
     def forward(
@@ -125,7 +174,7 @@ class AutoregressiveModel(nn.Module):
         """
         text, text_mask = self.text(symbols, symbol_mask, dropped)
         # What is predicted last is never read: the sequence is moved one group to the right.
-        speech = self._speech(codes[:, : codes.shape[1] - self.group])
+        speech = self._placed(self._groups(codes[:, : codes.shape[1] - self.group]))
         speech_mask = code_mask[:, :: self.group]
         x = torch.cat([text, speech], dim=1)
         packed, _, where = pack(x, torch.cat([text_mask, speech_mask], dim=1), grid=GRID)
@@ -164,23 +213,33 @@ class AutoregressiveModel(nn.Module):
         for row, prompt in enumerate(prompts):
             codes[row, : len(prompt)] = prompt
         counts = counts.to(symbols.device)
-        speech = self._speech(codes)
+        groups = self._groups(codes)
+        speech = self._placed(groups)
         place = torch.arange(speech.shape[1], device=symbols.device)
         mask = torch.cat([text_mask, place[None] <= counts[:, None]], dim=1)
         # Padding goes to the front, so that all items go on at the same place.
         packed, mask, _ = pack(torch.cat([text, speech], dim=1), mask, left=True)
         cache = Cache(len(self.body.layers), mask)
         states = self.body(packed, cache=cache)
-        return self._logits(states[:, -1:])[:, 0], Generation(cache, counts)
+        kept = 0 if self.prenet is None else self.prenet.span - 1
+        padded = F.pad(groups, (0, 0, kept, 0))
+        rows = counts[:, None] + 1 + torch.arange(kept, device=counts.device)
+        recent = padded.gather(1, rows[..., None].expand(-1, -1, padded.shape[2]))
+        return self._logits(states[:, -1:])[:, 0], Generation(cache, counts, recent)
 
     def advance(self, codes: Tensor, generation: Generation) -> Tensor:
         """Read a group ``(B, G)`` and return the logits ``(B, G, V)`` of the next."""
         generation.groups = generation.groups + 1
-        x = self.group_input(self.codes(codes).flatten(1)) + self.positions(generation.groups)
+        x = self.group_input(self.codes(codes).flatten(1))
+        if self.prenet is not None:
+            window = torch.cat([generation.recent, x[:, None]], dim=1)
+            generation.recent = window[:, 1:]
+            x = self.prenet.next(window)
+        x = x + self.positions(generation.groups)
         states = self.body(x[:, None], cache=generation.cache)
         return self._logits(states)[:, 0]
 
-    def _speech(self, codes: Tensor) -> Tensor:
+    def _groups(self, codes: Tensor) -> Tensor:
         """Embed the begin symbol and the groups of ``(B, L)``: ``(B, 1 + L / G, D)``."""
         count = codes.shape[1] // self.group
         groups = self.codes(codes).unflatten(1, (count, self.group)).flatten(2)
@@ -192,7 +251,12 @@ class AutoregressiveModel(nn.Module):
                 f"{codes.shape[1]} frames with those of the prompt; this model has learnt "
                 f"{(len(self.positions.weight) - 1) * self.group}: shorten the text or the prompt"
             )
-        return x + self.positions(torch.arange(x.shape[1], device=codes.device))
+        return x
+
+    def _placed(self, groups: Tensor) -> Tensor:
+        """Tell embedded groups ``(B, L', D)`` of those before, and of their positions."""
+        x = groups if self.prenet is None else self.prenet(groups)
+        return x + self.positions(torch.arange(x.shape[1], device=x.device))
 
     def _logits(self, states: Tensor) -> Tensor:
         """Compare states ``(B, L', D)`` with the code embeddings: ``(B, L', G, V)``."""
@@ -216,7 +280,8 @@ class NonAutoregressiveModel(nn.Module):
         super().__init__()
         width = config.nonautoregressive.width
         self.levels = config.levels
-        self.text = TextEmbedding(symbol_count, config.longest_symbols, width)
+        self.text = TextEmbedding(symbol_count, config.longest_symbols, width, config.text_prenet)
+        self.prenet = Prenet(width, config.code_prenet) if config.code_prenet else None
         self.codes = nn.ModuleList(
             [_embedding(config.codebook_size, width) for _ in range(config.levels)]
         )
@@ -262,7 +327,10 @@ class NonAutoregressiveModel(nn.Module):
                 f"{int(lengths.max())} frames with those of the prompt; this model has learnt "
                 f"{limit - 1}: shorten the text or the prompt"
             )
-        frames = self._frames(codes, condition, level) + self.positions(place)
+        frames = self._frames(codes, condition, level)
+        if self.prenet is not None:
+            frames = self.prenet(frames, code_mask)
+        frames = frames + self.positions(place)
         tokens = torch.stack([self.level(level), self.end + self.positions(lengths)], dim=1)
         mask = torch.cat([torch.ones_like(text_mask[:, :2]), text_mask, code_mask], dim=1)
         x = torch.cat([tokens, text, frames], dim=1)

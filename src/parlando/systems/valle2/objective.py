@@ -38,9 +38,7 @@ class Joined:
     trimmed: Tensor
 
 
-def join(
-    batch: Mapping[str, Any], group: int, longest_frames: int, longest_symbols: int
-) -> Joined:
+def join(batch: Mapping[str, Any], group: int, longest_frames: int, longest_symbols: int) -> Joined:
     """Put prompts before their targets.
 
     Source: VALL-E 2, section 3: a few leading codes go, so that groups begin with the target.
