@@ -268,9 +268,11 @@ def release_folder(place: str | Path, *kinds: str) -> Path:
 def codec_of(folder: Path, kind: str = "naturalspeech2") -> str | Path:
     """Find the codec on whose latents or codes the system in a folder was trained.
 
-    A released system may carry one of its own; a run's recipe names it; otherwise it is the
-    released one. Another codec of the same width would load, and make noise.
+    A released system may carry one of its own, or name a released one; a run's recipe names it;
+    otherwise it is the usual one. Another codec of the same width would load, and make noise.
     """
+    from parlando.training.checkpoint import CONFIG_NAME, read_card
+
     own = folder / "codec"
     if own.is_dir():
         return own
@@ -278,7 +280,8 @@ def codec_of(folder: Path, kind: str = "naturalspeech2") -> str | Path:
     if recipe.is_file():
         objective = read_recipe(recipe, SECTIONS).get("objective", {})
         return str(objective.get("codec", CODEC_OF[kind]))
-    return CODEC_OF[kind]
+    named = read_card(folder).codec if (folder / CONFIG_NAME).is_file() else None
+    return named or CODEC_OF[kind]
 
 
 def choose_device(name: str) -> "torch.device":

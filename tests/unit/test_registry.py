@@ -11,6 +11,7 @@ from sines import RATE, babble
 from parlando import curriculum, registry
 from parlando.aligner import config as aligner_config
 from parlando.aligner.model import Aligner
+from parlando.cli import release
 from parlando.codecs.facodec import config as facodec_config
 from parlando.codecs.facodec.model import build_facodec
 from parlando.codecs.rvq import config as rvq_config
@@ -223,6 +224,17 @@ def test_a_system_speaks_through_the_codec_it_was_trained_on(tmp_path):
     assert registry.codec_of(checkpoint) == "my/codec"
     (checkpoint / "codec").mkdir()
     assert registry.codec_of(checkpoint) == checkpoint / "codec"
+
+
+def test_a_release_names_the_released_codec_that_it_was_trained_on(tmp_path):
+    run, config = tmp_path / "run", valle2_config.tiny()
+    model = VALLE2(config, len(SYMBOLS))
+    _release(run / "checkpoints" / "step-00000002", "valle2", config, model)
+    recipe = {"kind": "valle2", "objective": {"codec": "facodec-small"}}
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    release.run(release.Options(source=run, out=tmp_path / "released"))
+    assert registry.codec_of(tmp_path / "released", "valle2") == "facodec-small"
+    assert not (tmp_path / "released" / "codec").exists()
 
 
 def test_a_device_without_memory_is_refused():

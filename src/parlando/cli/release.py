@@ -1,6 +1,6 @@
 """``parlando release``: turn a run's newest checkpoint into small weights to hand on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -44,8 +44,11 @@ def run(options: Options) -> None:
         raise ConfigError(f"{options.source}: no such run or checkpoint; give a folder")
     card = read_card(folder)
     module = load_trained(folder)
+    codec = codec_of(folder, card.kind) if card.kind in CODEC_OF else None
+    if codec in RELEASES:
+        card = replace(card, codec=str(codec))
     save_release(options.out, module, card, options.bits)
-    if card.kind in CODEC_OF and (codec := codec_of(folder, card.kind)) not in RELEASES:
+    if codec is not None and codec not in RELEASES:
         # A folder of the user's own: the system is worth nothing without it.
         codec_card = read_card(Path(codec))
         save_release(options.out / "codec", load_any_codec(codec), codec_card, options.bits)

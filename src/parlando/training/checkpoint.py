@@ -45,6 +45,8 @@ class Card:
     """Wall-clock minutes trained."""
     numbers: Mapping[str, float] = field(default_factory=dict)
     """Measured numbers, for example the last validation losses."""
+    codec: str | None = None
+    """Released codec on which released weights were trained; None is that of their kind."""
 
 
 def save_checkpoint(
