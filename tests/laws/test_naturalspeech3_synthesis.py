@@ -375,7 +375,7 @@ def test_the_recipe_of_valle2_over_the_factorized_codec_is_small_with_its_levels
     codec = build_facodec(facodec.small())
     monkeypatch.setattr(builders, "_codec_of_codes", lambda *asked: codec)
     recipe, plain = (
-        read_recipe(RECIPES / f"valle2-{name}.toml", SECTIONS) for name in ("facodec", "small")
+        read_recipe(RECIPES / f"valle2-{name}.toml", SECTIONS) for name in ("facodec", "rvq")
     )
     what = trainable("valle2", "small", {name: recipe[name] for name in ("model", "objective")})
     assert what.config == replace(small_valle2(), levels=6)

@@ -102,7 +102,7 @@ def test_without_a_recipe_the_longest_batches_are_read(preset):
     batch["frame_mask"] = torch.ones(1, lengths[""], dtype=torch.bool)
     batch["prompt_mask"] = torch.ones(1, lengths["prompt_"], dtype=torch.bool)
     assert batch["symbols"].shape[1] + batch["prompt_symbols"].shape[1] > model.longest_symbols
-    found = join(batch, model.group, model.levels, model.longest_frames, model.longest_symbols)
+    found = join(batch, model.group, model.longest_frames, model.longest_symbols)
     assert found.symbols.shape[1] == model.longest_symbols
     assert found.codes.shape[2] <= model.longest_frames
 

@@ -139,7 +139,7 @@ def valle() -> VALLE2Config:
 
 
 def small() -> VALLE2Config:
-    """Return the released shape, less than ten million parameters in all."""
+    """Return the released shape, less than twelve million parameters in all."""
     return VALLE2Config(
         group=2,
         autoregressive=TransformerConfig(width=256, layers=6, heads=4, filter_width=1024),
@@ -147,6 +147,8 @@ def small() -> VALLE2Config:
         longest_frames=2000,
         longest_symbols=500,
         longest_prompt_frames=560,
+        text_prenet=7,
+        code_prenet=9,
     )
 
 
