@@ -68,6 +68,16 @@ def test_guidance_moves_the_codes(synthesizer, voice):
     assert not np.array_equal(plain.samples[:8000], guided.samples[:8000])
 
 
+def test_the_guidance_of_the_model_holds_where_a_call_does_not_say(synthesizer, voice):
+    guided = tiny_synthesizer(guidance=3.0)
+
+    def samples(system, **options):
+        return system.render(TEXT, voice, SpeakOptions(top_p=0.0, **options), seeded(1)).samples
+
+    assert np.array_equal(samples(guided), samples(synthesizer, guidance=3.0))
+    assert np.array_equal(samples(guided, guidance=0.0), samples(synthesizer))
+
+
 def test_greedy_sampling_needs_no_generator(synthesizer, voice):
     options = SpeakOptions(top_p=0.0, repetition_window=0)
     made = [synthesizer.render(TEXT, voice, options, seeded(seed)).samples for seed in (1, 2)]

@@ -59,6 +59,8 @@ class VALLE2Config:
     """Window of repetition-aware sampling where a call does not say; 0 is plain sampling."""
     top_p: float = 0.8
     """Nucleus where a call does not say."""
+    guidance: float = 0.0
+    """Guidance on the text where a call does not say; 0 is none, as in the paper."""
     text_prenet: int = 0
     """Symbols that the convolution over embedded texts spans, an odd number; 0 is none, as in the
     paper."""
@@ -89,6 +91,8 @@ class VALLE2Config:
                 raise ConfigError(f"{name} is {span}; give an odd number, or 0 for none")
         if self.repetition_window < 0:
             raise ConfigError(f"repetition_window is {self.repetition_window}; give 0 or more")
+        if not 0.0 <= self.guidance < inf:
+            raise ConfigError(f"guidance is {self.guidance}; give 0 or more")
         if not 0.0 <= self.top_p <= 1.0:
             raise ConfigError(f"top_p is {self.top_p}; give 0 to 1")
         watched, last = self.watched_layers, self.autoregressive.layers - 1

@@ -358,7 +358,7 @@ class VALLE2Synthesizer:
         def advance(codes: Tensor) -> Tensor:
             return network.advance(codes, going)
 
-        strength = options.guidance or 0.0
+        strength = self.model.guidance if options.guidance is None else options.guidance
         if strength > 0.0:
             without, other = network.start(ids, mask, prompts, hide=True)
             logits = guide(logits, without, strength)
