@@ -33,11 +33,12 @@ RELEASES = {
     "facodec-small": "facodec",
     "naturalspeech2-small": "naturalspeech2",
     "naturalspeech3-small": "naturalspeech3",
+    "valle2-small": "valle2",
 }
 """Released weights, folders of ``parlando/weights``, and the kind of each."""
 
 UNRELEASED = {
-    "valle2-small": "parlando train valle2 small",
+    "valle2-small-group1": "parlando train valle2 small --recipe recipes/valle2-small-group1.toml",
 }
 """What is built but has no released weights yet, and the command that trains it."""
 

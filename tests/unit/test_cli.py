@@ -293,7 +293,7 @@ def test_truncated_weights_are_one_line(voice, tmp_path, capsys):
     [
         (["speek"], "did you mean 'speak'?"),
         (["speak", "Hi.", "--system", "naturalspeech2-smal"], "'naturalspeech2-small'"),
-        (["speak", "Hi.", "--system", "valle2-small"], "valle2-small has no released weights yet"),
+        (["speak", "Hi.", "--system", "valle2-small-group1"], "has no released weights yet"),
     ],
 )
 def test_unknown_names_are_answered_with_the_nearest(tmp_path, monkeypatch, capsys, words, message):

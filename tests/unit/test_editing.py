@@ -324,7 +324,8 @@ def test_the_command_tells_what_is_wrong_in_one_line(command, words, told, tmp_p
     ("system", "told"),
     [
         ("naturalspeech2-small", "naturalspeech2-small cannot edit, for it is of naturalspeech2"),
-        ("valle2-small", "valle2-small has no released weights yet"),
+        ("valle2-small", "valle2-small cannot edit, for it is of valle2"),
+        ("valle2-small-group1", "valle2-small-group1 has no released weights yet"),
         ("naturalspeech4", "naturalspeech4"),
     ],
 )
