@@ -277,12 +277,13 @@ def codec_of(folder: Path, kind: str = "naturalspeech2") -> str | Path:
     own = folder / "codec"
     if own.is_dir():
         return own
+    if (folder / CONFIG_NAME).is_file() and (named := read_card(folder).codec):
+        return named
     recipe = folder.absolute().parent.parent / RECIPE_NAME
     if recipe.is_file():
         objective = read_recipe(recipe, SECTIONS).get("objective", {})
         return str(objective.get("codec", CODEC_OF[kind]))
-    named = read_card(folder).codec if (folder / CONFIG_NAME).is_file() else None
-    return named or CODEC_OF[kind]
+    return CODEC_OF[kind]
 
 
 def choose_device(name: str) -> "torch.device":

@@ -125,6 +125,11 @@ class VALLE2ObjectiveConfig:
             weight = getattr(self, f"{name}_weight")
             if not 0.0 <= weight < inf:
                 raise ConfigError(f"{name}_weight is {weight}; give 0 or more")
+        if self.alignment_weight > self.autoregressive_weight == 0.0:
+            raise ConfigError(
+                f"alignment_weight is {self.alignment_weight}, which trains the network whose "
+                "autoregressive_weight is 0; give that more, or leave the other out"
+            )
         if self.autoregressive_weight == self.nonautoregressive_weight == 0.0:
             raise ConfigError("both networks' weights are 0; give one of them more")
         for name in ("drop_text", "label_smoothing"):
@@ -143,7 +148,7 @@ def valle() -> VALLE2Config:
 
 
 def small() -> VALLE2Config:
-    """Return the released shape, less than twelve million parameters in all."""
+    """Return a shape for few hours of speech, less than twelve million parameters in all."""
     return VALLE2Config(
         group=2,
         autoregressive=TransformerConfig(width=256, layers=6, heads=4, filter_width=1024),

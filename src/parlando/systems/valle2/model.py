@@ -44,13 +44,28 @@ class Prenet(nn.Module):
         nn.init.normal_(self.outer.weight, std=_START_DEVIATION * width**-0.5)
         nn.init.zeros_(self.outer.bias)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Map ``(B, T, D)`` to ``(B, T, D)``; ``mask`` ``(B, T)`` bool, True = real."""
+    def forward(self, x: Tensor, mask: Tensor | None = None, place: Tensor | None = None) -> Tensor:
+        """Let each position hear of its neighbours.
+
+        Args:
+            x: ``(B, T, D)``.
+            mask: ``(B, T)`` bool, True = real.
+            place: ``(B, T)`` where they stand, if some are left out: those beside a gap are no
+                neighbours.
+
+        Returns:
+            ``(B, T, D)``.
+        """
         normed = self.norm(x)
         if mask is not None:
             normed = normed * mask[..., None]
-        padded = F.pad(normed, (0, 0, self.before, self.span - 1 - self.before))
-        return x + self._heard(padded.unfold(1, self.span, 1))
+        around = (self.before, self.span - 1 - self.before)
+        windows = F.pad(normed, (0, 0, *around)).unfold(1, self.span, 1)
+        if place is not None:
+            offsets = torch.arange(self.span, device=place.device) - self.before
+            near = F.pad(place, around).unfold(1, self.span, 1) == place[..., None] + offsets
+            windows = windows * near[:, :, None]
+        return x + self._heard(windows)
 
     def next(self, window: Tensor) -> Tensor:
         """Map the last of K positions ``(B, K, D)``, those before the first 0: ``(B, D)``."""
@@ -329,7 +344,7 @@ class NonAutoregressiveModel(nn.Module):
             )
         frames = self._frames(codes, condition, level)
         if self.prenet is not None:
-            frames = self.prenet(frames, code_mask)
+            frames = self.prenet(frames, code_mask, positions)
         frames = frames + self.positions(place)
         tokens = torch.stack([self.level(level), self.end + self.positions(lengths)], dim=1)
         mask = torch.cat([torch.ones_like(text_mask[:, :2]), text_mask, code_mask], dim=1)
