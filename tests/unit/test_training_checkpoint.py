@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from parlando.contracts import CheckpointError
+from parlando.contracts import CheckpointError, ConfigError
 from parlando.training.checkpoint import (
     Card,
     load_state,
@@ -81,6 +81,33 @@ def test_release_is_half_precision_where_it_fits(tmp_path):
     save_release(full, made, CARD, bits=32)
     sizes = [(path / "weights.safetensors").stat().st_size for path in (tmp_path / "release", full)]
     assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize(("bits", "most"), [(8, 127), (6, 31)])
+def test_few_bits_keep_every_weight_within_half_a_step_of_its_row(tmp_path, bits, most):
+    torch.manual_seed(0)
+    made = nn.ModuleList([nn.Linear(64, 40), nn.Conv1d(8, 12, 3), nn.Embedding(9, 33)])
+    with torch.no_grad():
+        made[0].weight[3] *= 100.0
+    save_release(tmp_path / "release", made, CARD, bits=bits)
+    loaded = nn.ModuleList([nn.Linear(64, 40), nn.Conv1d(8, 12, 3), nn.Embedding(9, 33)])
+    load_weights(tmp_path / "release", loaded)
+    # Rows that do not divide into fours, as of kernels of three taps, have eight bits anyway.
+    for index, steps in ((0, most), (1, 127), (2, 127)):
+        true, found = made[index].weight.detach(), loaded[index].weight.detach()
+        largest = true.abs().flatten(1).amax(1)
+        limit = (0.502 / steps * largest).view(-1, *[1] * (true.dim() - 1))
+        assert ((found - true).abs() <= limit).all()
+    assert not torch.equal(loaded[0].weight, made[0].weight)
+
+
+def test_six_bits_take_six_bits_and_others_are_refused(tmp_path):
+    made = nn.Linear(1024, 1024, bias=False)
+    save_release(tmp_path / "release", made, CARD, bits=6)
+    size = (tmp_path / "release" / "weights.safetensors").stat().st_size
+    assert size == pytest.approx(1024 * (1024 * 6 / 8 + 2), rel=0.001)
+    with pytest.raises(ConfigError, match=r"got 5 bits .* expected 6, 8, 16 or 32"):
+        save_release(tmp_path / "other", made, CARD, bits=5)
 
 
 def test_wrong_kind_or_schema(saved):

@@ -24,8 +24,8 @@ class Options:
     """A run's folder, or one checkpoint of it."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder to write."""
-    bits: Literal[8, 16, 32] = 16
-    """Bits for each weight; 8 keeps a scale for each row."""
+    bits: Literal[6, 8, 16, 32] = 16
+    """Bits for each weight; 8 and 6 keep a scale for each row."""
 
 
 def run(options: Options) -> None:

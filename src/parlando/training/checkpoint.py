@@ -72,23 +72,26 @@ def save_release(folder: Path, module: nn.Module, card: Card, bits: int = 16) ->
     """Write a module's weights without anything that only training needs.
 
     With 8 bits, matrices and kernels are stored as int8 with one scale for each output row;
-    vectors, of which there is little, keep 16.
+    vectors, of which there is little, keep 16. With 6, four numbers of a row share three bytes;
+    rows of other lengths than multiples of four keep 8.
 
     Args:
         folder: where to; its parents are made.
         module: the module with the weights to release.
         card: what the weights are.
-        bits: 32, 16 or 8 for each weight.
+        bits: 32, 16, 8 or 6 for each weight.
 
     Raises:
         ConfigError: there is no such storage.
     """
-    if bits not in (8, 16, 32):
-        raise ConfigError(f"got {bits} bits for released weights; expected 8, 16 or 32")
+    if bits not in (6, 8, 16, 32):
+        raise ConfigError(f"got {bits} bits for released weights; expected 6, 8, 16 or 32")
     weights: dict[str, Tensor] = {}
     for name, tensor in module.state_dict().items():
-        if bits == 8 and tensor.is_floating_point() and tensor.dim() > 1:
-            weights[name], weights[name + _SCALE] = _quantized(tensor)
+        if bits <= 8 and tensor.is_floating_point() and tensor.dim() > 1:
+            packed = bits == 6 and tensor.shape[-1] % 4 == 0
+            codes, weights[name + _SCALE] = _quantized(tensor, 31 if packed else 127)
+            weights[name] = _packed(codes) if packed else codes
         else:
             weights[name] = tensor if bits == 32 else _halved(tensor)
     _write_folder(folder, lambda partial: _write_weights(partial, card, weights))
@@ -143,7 +146,9 @@ def load_weights(folder: Path, module: nn.Module) -> None:
     scales = {name: weights.pop(name) for name in list(weights) if name.endswith(_SCALE)}
     for name, scale in scales.items():
         plain = name.removesuffix(_SCALE)
-        weights[plain] = weights[plain].float() * scale.float()
+        codes = weights[plain]
+        codes = _unpacked(codes) if codes.dtype == torch.uint8 else codes
+        weights[plain] = codes.float() * scale.float()
     check_tensors(weights, module.state_dict(), str(path))
     module.load_state_dict(weights, strict=True)
 
@@ -230,15 +235,31 @@ def _halved(tensor: Tensor) -> Tensor:
     return half if bool(half.isfinite().all()) else tensor.to(torch.float32)
 
 
-def _quantized(tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """Round a tensor to int8 with a scale for each index of all but its last dimensions.
+def _quantized(tensor: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Round a tensor to -most to most, with a scale for each index of all but its last dimensions.
 
     Kernels of convolutions ``(out, in, taps)`` are scaled for each output channel: the last
     dimension alone would hold three to eleven taps.
     """
     last = tuple(range(1, tensor.dim())) if tensor.shape[-1] < 32 else (-1,)
-    scale = tensor.abs().amax(dim=last, keepdim=True).clamp_min(1e-6) / 127.0
+    scale = tensor.abs().amax(dim=last, keepdim=True).clamp_min(1e-6) / most
     # Rounded first, so that the quotient fits the scale that is stored.
     scale = scale.to(torch.float16).clamp_min(torch.finfo(torch.float16).tiny)
-    codes = (tensor.float() / scale.float()).round().clamp(-127, 127).to(torch.int8)
+    codes = (tensor.float() / scale.float()).round().clamp(-most, most).to(torch.int8)
     return codes, scale
+
+
+def _packed(codes: Tensor) -> Tensor:
+    """Put numbers ``(…, 4 n)`` from -32 to 31 into bytes ``(…, 3 n)``, four into three."""
+    first, second, third, fourth = (codes.to(torch.int32) + 32).unflatten(-1, (-1, 4)).unbind(-1)
+    word = first | second << 6 | third << 12 | fourth << 18
+    parts = torch.stack([word & 255, word >> 8 & 255, word >> 16], dim=-1)
+    return parts.flatten(-2).to(torch.uint8)
+
+
+def _unpacked(packed: Tensor) -> Tensor:
+    """Undo :func:`_packed`."""
+    low, middle, high = packed.to(torch.int32).unflatten(-1, (-1, 3)).unbind(-1)
+    word = low | middle << 8 | high << 16
+    codes = torch.stack([word >> shift & 63 for shift in (0, 6, 12, 18)], dim=-1)
+    return codes.flatten(-2) - 32
