@@ -430,7 +430,7 @@ def test_one_failure_makes_the_exit_status_one_and_the_report_is_there(recording
         ),
         (("speech",), "give --system NAME or --wavs DIR"),
         (("speech", "--system", "a", "--wavs", "{r}"), "give --system NAME or --wavs DIR"),
-        (("speech", "--protocol", "sampling"), "none of the variants group1, group2, group4"),
+        (("speech", "--protocol", "sampling"), "give one with --data"),
         (
             ("speech", "--protocol", "sampling", "--system", "group3=x"),
             "has no variant 'group3'; give --system VARIANT=FOLDER with group1",
@@ -471,3 +471,9 @@ def test_what_a_user_can_mend_is_one_line(words, message, recordings, factorized
     assert told.startswith("parlando: ")
     assert told.count("\n") == 1
     assert not (tmp_path / "report" / "report.json").exists()
+
+
+def test_variants_of_which_none_is_trained_are_named(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("parlando.cli.evaluate.speech._is_there", lambda place: False)
+    assert evaluate("speech", "--protocol", "sampling", "-o", tmp_path / "report") == 2
+    assert "none of the variants group1, group2, group4" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from parlando.contracts import ConfigError, TextError
@@ -52,6 +52,7 @@ def _words(text: str) -> list[str]:
 
 @settings(max_examples=200, deadline=None)
 @given(_TEXTS, _LIMITS, st.none() | st.integers(1, 60))
+@example("— a a ", 5, 1)
 def test_laws(text: str, limit: int, first: int | None) -> None:
     if not _words(text):
         return

@@ -155,14 +155,30 @@ def _fit(words: _Words, start: int, stop: int, limit: int) -> list[tuple[int, in
     return [*pieces, (start, stop)]
 
 
-def _first_cut(words: _Words, stop: int, limit: int) -> int:
+def _first_cut(words: _Words, start: int, stop: int, limit: int) -> int:
     """Choose where the first piece ends: the earliest clause, else the last phrase that fits."""
-    last = min(words.furthest(0, limit), stop - 1)
-    ends = range(1, last + 1)
-    clauses = [end for end in ends if end > 1 and words.breaks[end - 1] >= _Break.CLAUSE]
+    last = min(words.furthest(start, limit), stop - 1)
+    ends = range(start + 1, last + 1)
+    clauses = [end for end in ends[1:] if words.breaks[end - 1] >= _Break.CLAUSE]
     if clauses:
         return clauses[0]
     return max((end for end in ends if words.breaks[end - 1] == _Break.PHRASE), default=last)
+
+
+def _cut_first(
+    words: _Words, pieces: list[tuple[int, int]], limit: int
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Cut the first piece that can be spoken to a limit; return what leads to it, and the rest."""
+    lead: list[tuple[int, int]] = []
+    while pieces:
+        (start, stop), *pieces = pieces
+        if stop - start > 1 and words.length(start, stop) > limit:
+            cut = _first_cut(words, start, stop, limit)
+            stop, pieces = cut, [(cut, stop), *pieces]
+        lead.append((start, stop))
+        if _speakable(" ".join(words.words[start:stop])):
+            break
+    return lead, pieces
 
 
 def _merge(words: _Words, pieces: list[tuple[int, int]], limit: int) -> list[tuple[int, int]]:
@@ -240,12 +256,8 @@ def split(
     for start, stop in zip([0, *stops], stops, strict=False):
         pieces += _fit(words, start, stop, max_characters)
     if first_max_characters is not None:
-        first, rest = pieces[:1], pieces[1:]
-        stop = first[0][1]
-        if stop > 1 and words.length(0, stop) > first_max_characters:
-            cut = _first_cut(words, stop, first_max_characters)
-            first, rest = [(0, cut)], [(cut, stop), *rest]
-        pieces = first + _merge(words, rest, max_characters)
+        lead, rest = _cut_first(words, pieces, first_max_characters)
+        pieces = lead + _merge(words, rest, max_characters)
     else:
         pieces = _merge(words, pieces, max_characters)
     texts = [(" ".join(words.words[start:stop]), stop - 1) for start, stop in pieces]
