@@ -76,14 +76,21 @@ class Conversion:
 class VoiceConverter:
     """Converts recordings of any length with one converter."""
 
-    def __init__(self, converter: Converter, part_seconds: float = PART_SECONDS) -> None:
+    def __init__(
+        self,
+        converter: Converter,
+        part_seconds: float = PART_SECONDS,
+        match_spectrum: bool = True,
+    ) -> None:
         """Wrap a converter.
 
         Args:
             converter: What converts one part.
             part_seconds: Length of a part; what comes out does not depend on it.
+            match_spectrum: Whether the result gets the average spectrum of the prompt.
         """
         self.converter = converter
+        self.match_spectrum = match_spectrum
         frames = round(part_seconds * converter.rate_hz / converter.hop_samples)
         self._part_samples = max(1, frames) * converter.hop_samples
 
@@ -116,6 +123,8 @@ class VoiceConverter:
         """
         import torch
 
+        from parlando.audio.equalization import match_spectrum
+
         started = time.perf_counter()
         samples = sound_of(source, self.rate_hz).samples
         prompt = as_voice(voice)
@@ -143,6 +152,8 @@ class VoiceConverter:
             last = min(last, first + round(OWN_SECONDS * self.rate_hz))
             own = self.converter.encode_voice(torch.from_numpy(prepared[first:last]))
             made = self._in_parts(prepared, self.converter.contrast(encoded, own), progress)
+            if self.match_spectrum:
+                made = match_spectrum(made, heard, self.rate_hz)
         return Conversion(
             samples=limit_peaks(waveform.normalize_loudness(made, self.rate_hz, level_db)),
             rate_hz=self.rate_hz,

@@ -85,6 +85,7 @@ def load_converter(
     device: str = "cpu",
     without: Sequence[str] | None = None,
     strength: float | None = None,
+    match_spectrum: bool = True,
 ) -> "VoiceConverter":
     """Load what says recordings in another voice.
 
@@ -95,6 +96,7 @@ def load_converter(
         without: Attributes of the source to leave out; None: ``detail``, which holds its voice.
         strength: How far from the source's voice to go; 1 is as far as the prompt's, None a little
             further.
+        match_spectrum: Whether the result gets the average spectrum of the prompt.
 
     Raises:
         ConfigError: The name is unknown, the device is not there, or an option is not valid.
@@ -114,7 +116,7 @@ def load_converter(
         WITHOUT if without is None else without,
         STRENGTH if strength is None else strength,
     )
-    return VoiceConverter(converter)
+    return VoiceConverter(converter, match_spectrum=match_spectrum)
 
 
 def convert(source: "SoundLike", voice: "VoiceLike") -> "Conversion":

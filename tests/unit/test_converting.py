@@ -126,13 +126,29 @@ def test_a_voice_is_contrasted_with_the_source_own():
     for strength, wanted in ((0.0, own), (1.0, voice), (1.5, voice + 0.5 * (voice - own))):
         converter = FACodecConverter(codec, "codec", strength=strength)
         torch.testing.assert_close(converter.contrast(voice, own), wanted)
-        made = VoiceConverter(converter).convert((source.numpy(), RATE), TARGET).samples
-        if strength == 0.0:  # the source keeps its voice, whoever was to be heard
-            other = (speechlike(2.0, pitch_hz=120.0), RATE)
-            kept = VoiceConverter(converter).convert((source.numpy(), RATE), other).samples
-            assert np.array_equal(made, kept)
+    # At 0 the source keeps its voice, whoever was to be heard.
+    converter = FACodecConverter(codec, "codec", strength=0.0)
+    made, kept = (
+        VoiceConverter(converter, match_spectrum=False).convert((source.numpy(), RATE), who).samples
+        for who in (TARGET, (speechlike(2.0, pitch_hz=120.0), RATE))
+    )
+    assert np.array_equal(made, kept)
     with pytest.raises(ConfigError, match="give 0 to 4"):
         FACodecConverter(codec, "codec", strength=-1.0)
+
+
+def test_the_result_has_the_average_spectrum_of_the_prompt():
+    source = (speechlike(2.0), RATE)
+    dull = np.convolve(TARGET[0], np.ones(8) / 8, mode="same").astype(np.float32)
+
+    def brightness(who, **options):
+        made = VoiceConverter(Quieter(), **options).convert(source, (who, RATE)).samples
+        power = np.abs(np.fft.rfft(made)) ** 2
+        return power[len(power) // 4 :].sum() / power.sum()
+
+    assert brightness(dull) < 0.5 * brightness(TARGET[0])
+    kept = (brightness(who, match_spectrum=False) for who in (dull, TARGET[0]))
+    assert len(set(kept)) == 1
 
 
 def test_attributes_of_the_source_are_left_out():
@@ -203,7 +219,12 @@ def test_the_command_writes_a_marked_file_and_one_line(folder, tmp_path, capsys)
     assert np.abs(load(out).samples - made.samples).max() < 1e-4
     marked = provenance.read(out)
     assert (marked.system, marked.nature) == ("tiny-codec", "a recording in another voice")
-    for more in (["--without"], ["--without", "prosody", "detail"], ["--strength", "3"]):
+    for more in (
+        ["--without"],
+        ["--without", "prosody", "detail"],
+        ["--strength", "3"],
+        ["--no-match-spectrum"],
+    ):
         assert main([*words, "--system", str(folder), *more]) == 0
         assert np.abs(load(out).samples - made.samples).max() > 1e-3
 

@@ -36,6 +36,8 @@ class ConvertOptions(CommonOptions):
     """Attributes of the source to leave out; without a word after it, none."""
     strength: float = STRENGTH
     """How far from the source's voice to go; 1 is as far as the prompt's."""
+    match_spectrum: bool = True
+    """Give conversions the average spectrum of their prompts."""
     pairs: Annotated[int, tyro.conf.arg(metavar="N")] = PAIRS
     """Pairs of speakers, every second one of one sex."""
     split: str = "test"
@@ -46,9 +48,11 @@ class ConvertOptions(CommonOptions):
         super().__post_init__()
         if (self.system is None) == (self.wavs is None):
             raise ConfigError("give --system NAME or --wavs DIR, one of them")
-        if self.wavs is not None and (self.without, self.strength) != (WITHOUT, STRENGTH):
+        how = (self.without, self.strength, self.match_spectrum)
+        if self.wavs is not None and how != (WITHOUT, STRENGTH, True):
             raise ConfigError(
-                "--without and --strength need --system; files are judged as they are"
+                "--without, --strength and --no-match-spectrum need --system; files are judged as "
+                "they are"
             )
 
 
@@ -100,11 +104,12 @@ def _converter(place: str, options: ConvertOptions) -> tuple[ConversionMaker, di
     from parlando.registry import codec_of, load_converter, release_folder
     from parlando.training.checkpoint import read_card
 
-    load = partial(load_converter, place, options.device, options.without, options.strength)
+    how = (options.without, options.strength, options.match_spectrum)
+    load = partial(load_converter, place, options.device, *how)
     name = load().name
     folder = release_folder(place)
     if (kind := read_card(folder).kind) != "facodec":
         folder = release_folder(codec_of(folder, kind))
-    fingerprint = f"{digest_folder(folder)} {options.without} {options.strength}"
+    fingerprint = f"{digest_folder(folder)} {how}"
     maker = ConversionMaker(load, name=name, fingerprint=fingerprint)
     return maker, {"converter": load, "converter_fingerprint": fingerprint}

@@ -1,0 +1,70 @@
+"""The average spectrum of other speech: found again, without delay, within limits."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from speechlike import speechlike
+
+from parlando.audio.equalization import LIMIT_DB, match_spectrum
+
+RATE = 16_000
+
+
+def _broad(seconds, **options):
+    """Return a voice with breath: something at every frequency."""
+    sound = speechlike(seconds, **options)
+    return sound + 0.02 * np.random.default_rng(0).standard_normal(len(sound), dtype=np.float32)
+
+
+def _levels_db(sound, edges_hz):
+    power = np.abs(np.fft.rfft(sound)) ** 2
+    bins = np.fft.rfftfreq(len(sound), 1 / RATE)
+    parts = [power[(bins >= a) & (bins < b)] for a, b in pairwise(edges_hz)]
+    return np.array([10 * np.log10(part.sum()) for part in parts])
+
+
+def _bent(sound, slope_db):
+    """Tilt a spectrum by so many dB from 0 Hz to the highest."""
+    spectrum = np.fft.rfft(sound)
+    tilt = np.linspace(0.0, slope_db, len(spectrum))
+    return np.fft.irfft(spectrum * 10 ** (tilt / 20), len(sound)).astype(np.float32)
+
+
+@pytest.mark.parametrize("slope_db", [-12.0, 12.0])
+def test_a_tilt_is_undone(slope_db):
+    sound = _broad(2.0)
+    edges = np.array([200, 500, 1000, 2000, 4000, 7000])
+    made = match_spectrum(_bent(sound, slope_db), sound, RATE)
+    before = _levels_db(_bent(sound, slope_db), edges) - _levels_db(sound, edges)
+    after = _levels_db(made, edges) - _levels_db(sound, edges)
+    assert np.ptp(before) > 7.0
+    assert np.ptp(after) < 1.0
+
+
+def test_speech_like_itself_stays_as_it_is_and_where_it_is():
+    sound = _broad(1.237)
+    made = match_spectrum(sound, sound, RATE)
+    assert made.shape == sound.shape
+    assert made.dtype == np.float32
+    np.testing.assert_allclose(made, sound, atol=1e-5)
+
+
+def test_no_band_moves_further_than_the_limit():
+    sound = _broad(2.0)
+    made = match_spectrum(sound, _bent(sound, 80.0), RATE)
+    edges = np.arange(200, 7400, 400)
+    assert np.abs(_levels_db(made, edges) - _levels_db(sound, edges)).max() < LIMIT_DB + 0.5
+
+
+@pytest.mark.parametrize("silent", ["samples", "like"])
+def test_silence_has_no_spectrum_to_be_matched(silent):
+    sounds = {"samples": _broad(1.0), "like": _broad(1.0)}
+    sounds[silent] = np.zeros(RATE, np.float32)
+    assert np.array_equal(match_spectrum(**sounds, rate_hz=RATE), sounds["samples"])
+
+
+def test_the_level_of_either_does_not_matter_to_the_shape():
+    sound, other = _broad(1.5), _bent(_broad(1.5, pitch_hz=200.0), -9.0)
+    made = match_spectrum(sound, other, RATE)
+    np.testing.assert_allclose(match_spectrum(0.1 * sound, 3 * other, RATE), 0.1 * made, atol=1e-5)
