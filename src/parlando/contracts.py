@@ -71,6 +71,8 @@ class SpeakOptions:
     """Share of that window from which a repeated code is drawn anew, from all codes."""
     exclude_repeated: bool = False
     """Never draw the repeated code again."""
+    end_threshold: float | None = None
+    """Probability below which speech does not end, 0 to 1; none is the system's own."""
     best_of: int = 1
     """Candidates, of which the best by likeness, then intelligibility, is taken."""
     voice_text: str | None = None

@@ -56,6 +56,7 @@ _RANGES = {
     "top_k": (1, 100_000),
     "repetition_window": (0, 1000),
     "repetition_threshold": (0.0, 1.0),
+    "end_threshold": (0.0, 1.0),
     "best_of": (1, 100),
     "chunk_seconds": (0.0, 60.0),
 }

@@ -495,6 +495,7 @@ def _say_again(model, found):
         (VALLE2Config, {"repetition_window": -1}, "repetition_window is -1; give 0 or more"),
         (VALLE2Config, {"guidance": -1.0}, "guidance is -1.0; give 0 or more"),
         (VALLE2Config, {"top_p": 4.0}, "top_p is 4.0; give 0 to 1"),
+        (VALLE2Config, {"end_threshold": 4.0}, "end_threshold is 4.0; give 0 to 1"),
         (VALLE2Config, {"watched_layers": (3, 12)}, r"watched_layers is \(3, 12\)"),
         (VALLE2Config, {"watched_layers": (3, 1)}, "expected ascending ones, 0 to 11"),
         (TransformerConfig, {"width": 10, "heads": 4}, "multiple of the heads"),

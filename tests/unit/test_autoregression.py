@@ -1,5 +1,7 @@
 """Sampling of codes: distributions, the boundary of repetition, ends and limits of length."""
 
+import math
+
 import pytest
 import torch
 
@@ -232,6 +234,18 @@ def test_no_item_is_shorter_or_longer_than_allowed(group, shortest):
     assert all(cut)
 
 
+def test_an_unlikely_end_is_hidden_and_a_likely_one_is_not():
+    table = Table(40, 2)
+    table.table.zero_()
+    table.table[..., END] = math.log(4 * 0.3 / 0.7)  # 30 % beside four equal codes
+    plain, _ = run(table, range(40), top_p=1.0, repetition_window=0)
+    as_likely, _ = run(table, range(40), top_p=1.0, repetition_window=0, end_threshold=0.29)
+    less, cut = run(table, range(40), top_p=1.0, repetition_window=0, end_threshold=0.31)
+    assert plain == as_likely
+    assert max(map(len, plain)) < min(map(len, less))
+    assert all(cut)
+
+
 def test_what_follows_an_end_in_its_group_is_dropped():
     logits = torch.full((1, 4, 5), -torch.inf)
     for slot, code in enumerate([2, 3, END, 1]):
@@ -281,6 +295,7 @@ def test_impossible_lengths_are_refused(shortest, longest):
         {"temperature": 0.0},
         {"repetition_window": -1},
         {"repetition_threshold": 2.0},
+        {"end_threshold": 1.5},
     ],
 )
 def test_impossible_options_are_refused(options):

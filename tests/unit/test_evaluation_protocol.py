@@ -212,7 +212,8 @@ def test_one_sample_stands_against_the_best_of_five():
     settings = read_protocol("best-of-five").settings()
     # As in the paper, whatever guidance a model has of its own.
     assert settings == [
-        ({"samples": str(count)}, {"best_of": count, "guidance": 0.0}) for count in (1, 5)
+        ({"samples": str(count)}, {"best_of": count, "guidance": 0.0, "end_threshold": 0.0})
+        for count in (1, 5)
     ]
 
 
@@ -237,8 +238,9 @@ def test_the_guard_of_length_is_watched_in_two_hundred_runs_of_each_sampling():
     assert "Runs: 200 under each condition" in list(protocol.lines())
     (condition,) = protocol.conditions
     paper = read_protocol("sampling").conditions[0]
-    # The paper's sampling, with a model's own guidance.
-    assert {name: {**values, "guidance": 0.0} for name, values in condition.values.items()} == (
+    # The paper's sampling, with a model's own guidance and threshold of ends.
+    none = {"guidance": 0.0, "end_threshold": 0.0}
+    assert {name: values | none for name, values in condition.values.items()} == (
         paper.values
     )
     assert {"generation", "robustness"} <= set(protocol.measures)

@@ -152,7 +152,12 @@ def test_every_sentence_is_spoken_under_every_combination(corpus):
     assert len({(trial.prompt, trial.seed, trial.control_text) for trial in first}) == 1
     labels = [(t.labels["repetition_aware"], t.labels["top_p"]) for t in first]
     assert labels == [(on, p) for on in ("on", "off") for p in ("0", "0.2", "0.4", "0.6", "0.8")]
-    assert first[6].options == {"repetition_window": 0, "guidance": 0.0, "top_p": 0.2}
+    assert first[6].options == {
+        "repetition_window": 0,
+        "guidance": 0.0,
+        "end_threshold": 0.0,
+        "top_p": 0.2,
+    }
     assert first[6].id.endswith("-repetition_aware_off-top_p_0.2")
 
 

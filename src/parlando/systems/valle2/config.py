@@ -59,6 +59,8 @@ class VALLE2Config:
     """Window of repetition-aware sampling where a call does not say; 0 is plain sampling."""
     top_p: float = 0.8
     """Nucleus where a call does not say."""
+    end_threshold: float = 0.0
+    """Probability below which speech does not end, where a call does not say; 0 as in the paper."""
     guidance: float = 0.0
     """Guidance on the text where a call does not say; 0 is none, as in the paper."""
     text_prenet: int = 0
@@ -93,8 +95,9 @@ class VALLE2Config:
             raise ConfigError(f"repetition_window is {self.repetition_window}; give 0 or more")
         if not 0.0 <= self.guidance < inf:
             raise ConfigError(f"guidance is {self.guidance}; give 0 or more")
-        if not 0.0 <= self.top_p <= 1.0:
-            raise ConfigError(f"top_p is {self.top_p}; give 0 to 1")
+        for name in ("top_p", "end_threshold"):
+            if not 0.0 <= (share := getattr(self, name)) <= 1.0:
+                raise ConfigError(f"{name} is {share}; give 0 to 1")
         watched, last = self.watched_layers, self.autoregressive.layers - 1
         if watched != tuple(sorted(set(watched) & set(range(last + 1)))):
             raise ConfigError(f"watched_layers is {watched}; expected ascending ones, 0 to {last}")

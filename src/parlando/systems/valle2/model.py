@@ -380,6 +380,7 @@ class VALLE2(nn.Module):
         self.longest_prompt_frames = config.longest_prompt_frames
         self.repetition_window = config.repetition_window
         self.top_p = config.top_p
+        self.end_threshold = config.end_threshold
         self.guidance = config.guidance
         self.autoregressive = AutoregressiveModel(config, symbol_count)
         self.nonautoregressive = NonAutoregressiveModel(config, symbol_count)

@@ -95,7 +95,8 @@ class VALLE2Synthesizer:
     option_names = frozenset(
         (
             "temperature", "guidance", "top_p", "repetition_window", "repetition_threshold",
-            "exclude_repeated", "best_of", "voice_text", "continuation", "chunk_seconds",
+            "exclude_repeated", "end_threshold", "best_of", "voice_text", "continuation",
+            "chunk_seconds",
         )
     )  # fmt: skip
 
@@ -382,6 +383,7 @@ class VALLE2Synthesizer:
 
     def _sampling(self, options: SpeakOptions) -> Sampling:
         window, top_p = options.repetition_window, options.top_p
+        least = options.end_threshold
         return Sampling(
             top_p=self.model.top_p if top_p is None else top_p,
             # At 0 the likeliest code: so small a number leaves no odds to the others.
@@ -389,6 +391,7 @@ class VALLE2Synthesizer:
             repetition_window=self.model.repetition_window if window is None else window,
             repetition_threshold=options.repetition_threshold,
             exclude_repeated=options.exclude_repeated,
+            end_threshold=self.model.end_threshold if least is None else least,
         )
 
     @torch.inference_mode()
