@@ -240,9 +240,7 @@ def test_the_guard_of_length_is_watched_in_two_hundred_runs_of_each_sampling():
     paper = read_protocol("sampling").conditions[0]
     # The paper's sampling, with a model's own guidance and threshold of ends.
     none = {"guidance": 0.0, "end_threshold": 0.0}
-    assert {name: values | none for name, values in condition.values.items()} == (
-        paper.values
-    )
+    assert {name: values | none for name, values in condition.values.items()} == (paper.values)
     assert {"generation", "robustness"} <= set(protocol.measures)
     assert protocol.data == read_protocol("parlando").data
 
