@@ -1,13 +1,14 @@
 """Measure what decoding VALL-E 2 costs, without weights: ``python -m benchmarks.decoding``.
 
-The networks are those of the preset ``small`` with random weights, which cost what trained ones do;
-the aligner and the bundled prompt are the released ones. The first level is timed over a number of
-frames, with the end symbol hidden: with its cache and without (every step reads the whole sequence
-again), in groups of one and of two. The real-time factor is that of groups of two and has all that
-speaking a piece does: text to phones, first level, other levels and sound, times of the symbols,
-pitch, level and ends; the prompt is encoded once a voice and not in it. The time to the first audio
-is that of ``Speaker.stream`` in chunks, in a voice that is new each time: with text and prompt.
-Measure on an idle machine. Other parts of the file stay.
+The networks are those of the preset ``small`` with random weights, without guidance, which runs the
+first one twice, and over codes of ``rvq-small``: what releases cost is measured by
+``benchmarks.speed``. The aligner and the bundled prompt are the released ones. The first level is
+timed over a number of frames, with the end symbol hidden: with its cache and without (every step
+reads the whole sequence again), in groups of one and of two. The real-time factor is that of groups
+of two and has all that speaking a piece does: text to phones, first level, other levels and sound,
+times of the symbols, pitch, level and ends; the prompt is encoded once a voice and not in it. The
+time to the first audio is that of ``Speaker.stream`` in chunks, in a voice that is new each time:
+with text and prompt. Measure on an idle machine. Other parts of the file stay.
 """
 
 import dataclasses

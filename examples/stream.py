@@ -13,7 +13,9 @@ import parlando
 
 def main(text: str, sink: BinaryIO) -> None:
     """Write each part of a text's speech as soon as it is made."""
-    for part in parlando.load().stream(text, seed=1):
+    system = parlando.load()
+    # A language model yields its sound in chunks, the others piece by piece.
+    for part in system.stream(text, seed=1, **system.in_chunks({})):
         sink.write((part.samples * 32767.0).astype(np.int16).tobytes())
         sink.flush()
 

@@ -94,8 +94,8 @@ def load_converter(
             has one.
         device: As for :func:`load`.
         without: Attributes of the source to leave out; None: ``detail``, which holds its voice.
-        strength: How far from the source's voice to go; 1 is as far as the prompt's, None a little
-            further.
+        strength: How far from the source's voice to go; 1 is as far as the prompt's, None twice as
+            far.
         match_spectrum: Whether the result gets the average spectrum of the prompt.
 
     Raises:
@@ -104,19 +104,35 @@ def load_converter(
     """
     from parlando.codecs.facodec.conversion import FACodecConverter
     from parlando.converting import STRENGTH, WITHOUT, VoiceConverter
-    from parlando.training.checkpoint import read_card
 
-    folder = release_folder(place, "facodec", "naturalspeech3")
-    name = folder.absolute().name
-    if read_card(folder).kind == "naturalspeech3":
-        folder = release_folder(codec_of(folder, "naturalspeech3"), "facodec")
+    folder = release_folder(place, "facodec", *_SYSTEMS)
     converter = FACodecConverter(
-        load_facodec(folder, device),
-        name,
+        load_facodec(converting_codec(folder), device),
+        folder.absolute().name,
         WITHOUT if without is None else without,
         STRENGTH if strength is None else strength,
     )
     return VoiceConverter(converter, match_spectrum=match_spectrum)
+
+
+def converting_codec(folder: Path) -> Path:
+    """Find the factorized codec that is in a folder, or on which the system in it speaks.
+
+    Raises:
+        ConfigError: The system there speaks on another codec, which converts nothing.
+        CheckpointError: The folder holds no weights.
+    """
+    from parlando.training.checkpoint import read_card
+
+    codec = folder
+    if (kind := read_card(folder).kind) in _SYSTEMS:
+        codec = release_folder(codec_of(folder, kind))
+    if (found := read_card(codec).kind) != "facodec":
+        raise ConfigError(
+            f"{folder.name} cannot convert, for its codec is of kind {found}; give a facodec, or a "
+            "system on one"
+        )
+    return codec
 
 
 def convert(source: "SoundLike", voice: "VoiceLike") -> "Conversion":

@@ -84,10 +84,18 @@ def test_greedy_sampling_needs_no_generator(synthesizer, voice):
     assert np.array_equal(*made)
 
 
-def test_chunks_joined_have_the_codes_of_the_whole(synthesizer, voice):
+def test_chunks_joined_have_the_codes_of_the_whole(synthesizer, voice, monkeypatch):
+    first_levels, timed = [], synthesizer._timed
+
+    def watched(sound):
+        first_levels.append(sound.first.codes)
+        return timed(sound)
+
+    monkeypatch.setattr(synthesizer, "_timed", watched)
     options = SpeakOptions(chunk_seconds=0.5)
     whole = synthesizer.render(LONG, voice, options, seeded(4))
     parts = list(synthesizer.stream(LONG, voice, options, seeded(4)))
+    assert torch.equal(*first_levels)
     frames = [len(part.samples) // 200 for part in parts]
     assert len(parts) >= 4
     assert frames[:-2] == [FIRST_CHUNK_FRAMES] + [40] * (len(parts) - 3)

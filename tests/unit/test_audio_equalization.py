@@ -7,6 +7,7 @@ import pytest
 from speechlike import speechlike
 
 from parlando.audio.equalization import LIMIT_DB, match_spectrum
+from parlando.audio.waveform import resample
 
 RATE = 16_000
 
@@ -57,11 +58,33 @@ def test_no_band_moves_further_than_the_limit():
     assert np.abs(_levels_db(made, edges) - _levels_db(sound, edges)).max() < LIMIT_DB + 0.5
 
 
+def test_a_prompt_from_a_telephone_does_not_take_what_it_does_not_hold():
+    sound = _broad(2.0)
+    low = resample(resample(_bent(sound, -6.0), RATE, 8_000), 8_000, RATE)
+    made = match_spectrum(sound, low, RATE)
+    above = np.array([4500, 7500])
+    assert abs(float((_levels_db(made, above) - _levels_db(sound, above))[0])) < 6.0
+
+
+def test_a_long_recording_is_filtered_as_a_short_one():
+    sound, other = _broad(2.0), _bent(_broad(2.0, pitch_hz=180.0), -9.0)
+    once, often = (match_spectrum(np.tile(sound, n), other, RATE) for n in (4, 40))
+    assert len(often) == 40 * len(sound)
+    np.testing.assert_allclose(often[: 3 * len(sound)], once[: 3 * len(sound)], atol=0.01)
+    assert np.ptp(once) > 0.5
+
+
 @pytest.mark.parametrize("silent", ["samples", "like"])
 def test_silence_has_no_spectrum_to_be_matched(silent):
     sounds = {"samples": _broad(1.0), "like": _broad(1.0)}
     sounds[silent] = np.zeros(RATE, np.float32)
     assert np.array_equal(match_spectrum(**sounds, rate_hz=RATE), sounds["samples"])
+
+
+def test_sounds_without_a_band_in_common_are_left_alone():
+    time = np.arange(RATE) / RATE
+    low, high = (np.sin(2 * np.pi * f * time).astype(np.float32) for f in (300.0, 6000.0))
+    assert np.array_equal(match_spectrum(low, high, RATE), low)
 
 
 def test_the_level_of_either_does_not_matter_to_the_shape():

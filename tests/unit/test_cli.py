@@ -128,6 +128,7 @@ def test_a_stream_is_raw_sound_while_it_is_made(sines, voice, tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "16000 Hz, 16 bit, mono; first sound after" in captured.err
+    assert captured.err.endswith("; seed 9\n")
     streamed = np.frombuffer(raw.read_bytes(), dtype=np.int16) / 32767.0
     assert np.abs(streamed - load(out).samples).max() < 1e-4
 
@@ -223,6 +224,10 @@ SPEAK_ERRORS = {
         "got steps by its own flag and by --option",
     ),
     "picture of a stream": (["Hi.", "--stream", "a.pcm", "--plot", "b.png"], "leave one out"),
+    "impossible length of a stream": (
+        ["Hello there.", "--stream", "a.pcm", "--duration", "0.01"],
+        "duration 0.01",
+    ),
     "stream to nowhere": (["Hi.", "--stream", "nowhere/a.pcm"], "nowhere/a.pcm: cannot be written"),
 }
 

@@ -229,6 +229,19 @@ def test_the_command_writes_a_marked_file_and_one_line(folder, tmp_path, capsys)
         assert np.abs(load(out).samples - made.samples).max() > 1e-3
 
 
+@pytest.mark.parametrize("system", ["valle2-small", "naturalspeech3-small"])
+def test_a_system_converts_with_the_codec_that_it_speaks_on(system):
+    made = load_converter(system).convert((speechlike(1.2), RATE), TARGET)
+    alone = load_converter("facodec-small").convert((speechlike(1.2), RATE), TARGET)
+    assert made.system == system
+    assert np.array_equal(made.samples, alone.samples)
+
+
+def test_what_has_no_factorized_codec_cannot_convert():
+    with pytest.raises(ConfigError, match="naturalspeech2-small cannot convert, for its codec is"):
+        load_converter("naturalspeech2-small")
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

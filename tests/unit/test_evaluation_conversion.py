@@ -87,7 +87,18 @@ def test_an_output_is_set_between_target_and_source(sample, tmp_path):
     assert values["nearer_target_human"] == 1.0
     assert values["sim_source_resynthesis"] == likeness(100.0, 100.0)
     assert values["nearer_target_resynthesis"] == 0.0
+    # Beside those other recordings, of 215 Hz, the ceiling is the prompt.
+    assert values["nearer_elsewhere"] == 1.0
+    assert values["nearer_elsewhere_human"] == 1.0
+    assert values["nearer_elsewhere_resynthesis"] == 0.0
     assert values["per_resynthesis"] == pytest.approx(1.0 / len(reference_phones(TEXT)))
+
+
+def test_what_an_output_shares_with_the_prompt_alone_is_not_the_target_elsewhere(sample, tmp_path):
+    """The target's other recordings, at 215 Hz, are further away than the prompt, at 200 Hz."""
+    sample = dataclasses.replace(sample, output=tone(155.0))
+    values = measure(gallery_in(tmp_path)).judge(sample).values
+    assert (values["nearer_target"], values["nearer_elsewhere"]) == ((1.0, 1), (0.0, 1))
 
 
 @pytest.mark.parametrize(("hertz", "nearer"), [(149.0, 0.0), (151.0, 1.0)])
@@ -107,7 +118,7 @@ def test_files_have_no_resynthesis_and_no_text_no_phones(sample, tmp_path):
     judged = measure(gallery_in(tmp_path), None).judge(sample)
     assert set(judged.values) == {
         f"{key}{ending}"
-        for key in ("nearer_target", "sim_target", "sim_source")
+        for key in ("nearer_target", "nearer_elsewhere", "sim_target", "sim_source")
         for ending in ("", "_human")
     }
     untold = dataclasses.replace(sample, trial=dataclasses.replace(sample.trial, text=None))

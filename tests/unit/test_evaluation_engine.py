@@ -14,7 +14,7 @@ from fakejudges import Loudness, Said, Twin, calls, humming
 from speechlike import speechlike
 
 from parlando.audio import waveform
-from parlando.contracts import AudioError, ConfigError
+from parlando.contracts import AudioError, ConfigError, PromptError
 from parlando.evaluation.engine import evaluate, kept_figures
 from parlando.evaluation.makers import CodecMaker, FilesMaker, SpeechMaker, digest_folder
 from parlando.evaluation.measure import Figure, Quantity, Recording, Trial
@@ -227,6 +227,24 @@ def test_a_system_that_can_continue_is_told_to_and_what_the_prompt_says():
     SpeechMaker(Continuing, name="c").make(heard, None, None)
     SpeechMaker(Continuing, name="c", options={"voice_text": None}).make(trial, None, None)
     assert [options["voice_text"] for _, options in said[2:]] == [None, None]
+
+
+def test_a_transcript_that_is_not_heard_in_the_prompt_is_left_out():
+    class Doubting:
+        synthesizer = SimpleNamespace(option_names=frozenset(("voice_text",)))
+
+        def speak(self, text, voice=None, *, seed=None, voice_text=None):
+            if voice_text is not None:
+                raise PromptError("this is not what is said")
+            return Said(np.ones(100, np.float32))
+
+    trial = Trial(id="x", text="the rest", prompt_text="the beginning")
+    made = SpeechMaker(Doubting, name="d").make(trial, None, None)
+    assert made.details["options"] == {"voice_text": None}
+    # Whoever asked for a transcript is told.
+    asked = replace(trial, options={"voice_text": "the beginning"})
+    with pytest.raises(PromptError, match="not what is said"):
+        SpeechMaker(Doubting, name="d").make(asked, None, None)
 
 
 def test_figures_of_the_machine_are_measured_once(tmp_path):

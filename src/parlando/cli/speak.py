@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -164,19 +165,22 @@ def _stream(
 
     given = speaker.in_chunks(given)
     # A stream reads the prompt at once: who waits for the first sound waits for that, too.
-    started, first, length = time.perf_counter(), 0.0, 0.0
+    started, length = time.perf_counter(), 0.0
     parts = speaker.stream(text, voice, seed=options.seed, **given)
+    # What is wrong with text, voice or options is told by the first part: no file is begun before.
+    begun = next(parts)
+    first = time.perf_counter() - started
     try:
         with _sink(options.stream) as sink:
-            for part in parts:
-                first = first or time.perf_counter() - started
+            for part in chain([begun], parts):
                 length += part.duration_seconds
                 sink.write((part.samples * 32767.0).astype(np.int16).tobytes())
                 sink.flush()
     except OSError as error:
         raise AudioError(f"{options.stream}: cannot be written ({error.strerror})") from error
     print(
-        f"{length:.2f} s at {speaker.rate_hz} Hz, 16 bit, mono; first sound after {first:.2f} s",
+        f"{length:.2f} s at {speaker.rate_hz} Hz, 16 bit, mono; first sound after {first:.2f} s; "
+        f"seed {begun.seed}",
         file=sys.stderr,
     )
 

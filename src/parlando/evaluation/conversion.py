@@ -35,8 +35,10 @@ class Conversion:
     The target's voice is the prompt, the source's is the recording that was converted: both as the
     converter heard them. Beside an output stand, for people, other recordings of the target (the
     ceiling: what a perfect conversion would be) and, for chance, the source through the same
-    converter in its own voice (the floor: its codec, and no conversion). The same resynthesis is
-    measured by its phone errors. An output without a voice is like nobody and nearer to nobody.
+    converter in its own voice (the floor: its codec, and no conversion). Compared with those other
+    recordings in the prompt's place, an output gains nothing from what is the prompt's room or
+    microphone; the ceiling is then the prompt. The same resynthesis is measured by its phone
+    errors. An output without a voice is like nobody and nearer to nobody.
 
     Args:
         encoder: makes the speaker encoder.
@@ -86,9 +88,10 @@ class Conversion:
         target, source = (
             self.encoder.embed(sound, RATE_HZ) for sound in (sample.prompt, sample.reference)
         )
-        sounds = {"": sample.output}
+        sounds, elsewhere = {"": sample.output}, None
         if trial.speaker in self.gallery.speech:
             sounds["_human"] = read_joined(self.gallery.speech[trial.speaker])
+            elsewhere = self._embed(sounds["_human"], like=target)
         values: dict[str, tuple[float, float]] = {}
         notes = {}
         if self._make_converter is not None:
@@ -99,6 +102,11 @@ class Conversion:
             values[f"nearer_target{whose}"] = (float(near > far), 1)
             values[f"sim_target{whose}"] = (near, 1)
             values[f"sim_source{whose}"] = (far, 1)
+            if elsewhere is not None:
+                # Those recordings are the ceiling of the others; here the prompt itself is.
+                voice = target if whose == "_human" else voice
+                near, far = cosine(voice, elsewhere), cosine(voice, source)
+                values[f"nearer_elsewhere{whose}"] = (float(near > far), 1)
         if trial.text is not None and "_resynthesis" in sounds:
             heard = self._phones.recognize(sounds["_resynthesis"])
             values["per_resynthesis"] = phone_pair(reference_phones(trial.text), heard)
@@ -129,6 +137,11 @@ class Conversion:
 def _voices(judge: str) -> tuple[Quantity, ...]:
     titles = {
         "nearer_target": ("Nearer to the target's voice than to the source's", "%", "higher"),
+        "nearer_elsewhere": (
+            "Nearer to the target's other recordings than to the source's voice",
+            "%",
+            "higher",
+        ),
         "sim_target": ("Similarity to the target", "", "higher"),
         "sim_source": ("Similarity to the source", "", "lower"),
     }

@@ -79,7 +79,8 @@ def run_convert(options: ConvertOptions) -> int:
         remarks += (*told, *check_rates(list(outputs.values())))
         maker: Maker = FilesMaker(outputs, name=options.wavs.resolve().name)
     else:
-        maker, further = _converter(str(options.system), options)
+        maker, told, further = _converter(str(options.system), options)
+        remarks += told
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(options.out / "trials.json", to_mapping(chosen))
     return run_report(
@@ -96,20 +97,25 @@ def run_convert(options: ConvertOptions) -> int:
     )
 
 
-def _converter(place: str, options: ConvertOptions) -> tuple[ConversionMaker, dict[str, Any]]:
-    """Return what converts, and the same as a judge of what it loses without converting.
+def _converter(
+    place: str, options: ConvertOptions
+) -> tuple[ConversionMaker, tuple[str, ...], dict[str, Any]]:
+    """Return what converts, how, and the same as a judge of what it loses without converting.
 
     It is loaded once, so that what is wrong with it is told before anything is converted.
     """
-    from parlando.registry import codec_of, load_converter, release_folder
-    from parlando.training.checkpoint import read_card
+    from parlando.registry import converting_codec, load_converter, release_folder
 
     how = (options.without, options.strength, options.match_spectrum)
     load = partial(load_converter, place, options.device, *how)
     name = load().name
-    folder = release_folder(place)
-    if (kind := read_card(folder).kind) != "facodec":
-        folder = release_folder(codec_of(folder, kind))
+    folder = converting_codec(release_folder(place))
     fingerprint = f"{digest_folder(folder)} {how}"
     maker = ConversionMaker(load, name=name, fingerprint=fingerprint)
-    return maker, {"converter": load, "converter_fingerprint": fingerprint}
+    left_out = ", ".join(options.without) or "nothing"
+    filtered = "with" if options.match_spectrum else "without"
+    remark = (
+        f"converted without {left_out} of the source, at strength {options.strength:g}, {filtered} "
+        "the average spectrum of the prompt"
+    )
+    return maker, (remark,), {"converter": load, "converter_fingerprint": fingerprint}

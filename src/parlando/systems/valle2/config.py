@@ -34,7 +34,7 @@ class TransformerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VALLE2Config:
-    """Shape of VALL-E 2; the defaults are the paper's (``paper()``)."""
+    """Shape of VALL-E 2; the defaults are the paper's, with G = 1 of its four."""
 
     group: int = 1
     """Codes G of a group, 1 to 8: the paper's are 1, 2, 4 and 8."""
@@ -54,7 +54,7 @@ class VALLE2Config:
     longest_symbols: int = 1200
     """Symbols for which there are learned positions, those of the prompt included."""
     longest_prompt_frames: int = 2400
-    """Of a longer prompt the first so many frames are used."""
+    """Of a longer prompt so many frames are used: the first, or in a continuation the last."""
     repetition_window: int = 10
     """Window of repetition-aware sampling where a call does not say; 0 is plain sampling."""
     top_p: float = 0.8
