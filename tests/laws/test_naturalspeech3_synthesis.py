@@ -23,7 +23,7 @@ from parlando.speaking import Speaker
 from parlando.systems.naturalspeech3.config import paper, soundstorm
 from parlando.systems.naturalspeech3.editing import NaturalSpeech3Editor
 from parlando.systems.naturalspeech3.model import NaturalSpeech3
-from parlando.systems.naturalspeech3.sampling import Settings
+from parlando.systems.naturalspeech3.sampling import Sampler, Settings
 from parlando.systems.naturalspeech3.synthesis import NaturalSpeech3Synthesizer
 from parlando.systems.valle2.config import small as small_valle2
 from parlando.text.vocabulary import SYMBOLS, is_pause
@@ -171,7 +171,15 @@ def test_prompts_are_read_and_never_changed(synthesizer, voice, others, said):
         assert not torch.allclose(said[level], said[6 + level], atol=1e-3), f"level {level}"
 
 
-def test_each_process_reads_its_own_prompt(synthesizer, voice, others):
+def _noting(draw, name, read):
+    def noted(sampler, voice, *given):
+        read[name] = voice
+        return draw(sampler, voice, *given)
+
+    return noted
+
+
+def test_each_process_reads_its_own_prompt(synthesizer, voice, others, monkeypatch):
     """Prompts of different lengths; only what an attribute decides becomes different."""
     options = SpeakOptions(steps=2)
     plain = synthesizer.render(TEXT, voice, options, seeded(1))
@@ -182,7 +190,12 @@ def test_each_process_reads_its_own_prompt(synthesizer, voice, others):
     timbre = speak(timbre=others[0])
     assert timbre.durations_frames == plain.durations_frames
     assert not np.allclose(timbre.samples, plain.samples)
+    read = {}
+    for name in ("draw_prosody", "draw_durations"):
+        monkeypatch.setattr(Sampler, name, _noting(getattr(Sampler, name), name, read))
     mixed = speak(duration=others[1], prosody=others[2], timbre=others[0])
+    assert read["draw_prosody"] is others[2].prosody
+    assert read["draw_durations"] is others[1].duration
     assert sum(mixed.durations_frames) * 200 == len(mixed.samples)
     same = speak(duration=voice, prosody=voice, timbre=voice)
     assert np.array_equal(same.samples, plain.samples)
@@ -191,6 +204,37 @@ def test_each_process_reads_its_own_prompt(synthesizer, voice, others):
     expected = [others[2].prosody] + 2 * [voice.content] + 3 * [others[0].timbre]
     assert all(a is b for a, b in zip(reads, expected, strict=True))
     assert blended.duration is voice.duration
+
+
+@pytest.mark.parametrize(
+    ("switch", "prosody_is_read", "prompt_is_read"),
+    [
+        ({}, True, True),
+        ({"duration_reads_prosody": False}, False, True),
+        ({"duration_reads_prompt": False}, True, False),
+    ],
+)
+def test_durations_read_what_the_switches_leave_them(switch, prosody_is_read, prompt_is_read):
+    synthesizer = tiny_synthesizer(**switch)
+    voice, other = (
+        synthesizer.encode_prompt(torch.from_numpy(babble(seconds))) for seconds in (2.0, 1.3)
+    )
+    network, told = synthesizer.model.phones, []
+    logits = network.logits
+    network.logits = lambda states, task: told.append(logits(states, task)) or told[-1]
+    symbols = [" ", *TEXT, " "]
+
+    def first_logits(prompt, prosody):
+        told.clear()
+        sampler = synthesizer.sampler([symbols], SpeakOptions(steps=1), [seeded(1)])
+        drawn = torch.full((1, len(symbols)), prosody)
+        sampler.draw_durations(prompt.duration, drawn, *synthesizer.limits([symbols]))
+        return told[0]
+
+    plain = first_logits(voice, 3)
+    assert torch.equal(first_logits(voice, 3), plain)
+    assert torch.equal(first_logits(voice, 7), plain) != prosody_is_read
+    assert torch.equal(first_logits(other, 3), plain) != prompt_is_read
 
 
 def test_over_plain_codes_only_durations_may_have_a_prompt_of_their_own(synthesizer):
