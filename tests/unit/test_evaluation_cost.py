@@ -19,6 +19,7 @@ from parlando.evaluation.cost import (
     time_under_load,
 )
 from parlando.evaluation.measure import Row, Trial
+from parlando.registry import example_prompt
 
 MEGABYTE = 1 << 20
 
@@ -83,6 +84,22 @@ def test_every_cost_of_a_toy_system_is_what_it_is():
     assert rtf.low <= rtf.value <= rtf.high
     assert (rtf.count, rtf.condition) == (3, {"steps": "2"})
     assert "thread" in rtf.quantity.judge
+
+
+class WelcomingSpeaker(ToySpeaker):
+    """Takes 30 ms more for a voice that it is given."""
+
+    default_voice = example_prompt()
+
+    def stream(self, text, voice=None, *, seed=None, steps=4):
+        time.sleep(0.0 if voice is None else 0.03)
+        yield from super().stream(text, voice, seed=seed, steps=steps)
+
+
+def test_a_new_voice_is_waited_for():
+    figures = measure_cost(WelcomingSpeaker, request=REQUEST, repeats=3)
+    found = {figure.quantity.key: figure.value for figure in figures}
+    assert found["first_audio_new_voice"] - found["first_audio"] > 0.015
 
 
 def test_what_a_system_does_not_have_is_left_out():

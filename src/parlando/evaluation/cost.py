@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parlando.audio import waveform
 from parlando.contracts import ConfigError
 from parlando.evaluation.intervals import ratio_interval
-from parlando.evaluation.measure import Figure, Quantity, Row
+from parlando.evaluation.measure import RATE_HZ, Figure, Quantity, Row
 
 if TYPE_CHECKING:
     from torch import nn
@@ -100,7 +101,8 @@ def measure_cost(
         factory: picklable; makes a speaker with ``speak(text, voice=, seed=, **options)``, whose
             result has ``samples`` and ``rate_hz``. Where it also has ``stream``, the time to the
             first part is measured, with the options that its ``in_chunks`` makes of those given, if
-            it has that; where it holds torch modules, their parameters are counted.
+            it has that, and once more in a voice that it has not heard before, if it has the path
+            of a ``default_voice``; where it holds torch modules, their parameters are counted.
         request: what is spoken; by default a paragraph in the system's own voice.
         network: from a speaker to the module whose forward passes are counted; None counts none.
         repeats: calls that are timed, at least 1; figures are medians.
@@ -121,6 +123,12 @@ def measure_cost(
     if hasattr(speaker, "stream"):
         first = [_first_audio_seconds(speaker, request, seed) for seed in range(repeats)]
         measured["first_audio"] = first
+        if request.voice is None and (voice := getattr(speaker, "default_voice", None)):
+            # As samples it is a new voice in each call.
+            sound = waveform.load(voice, RATE_HZ).samples
+            new = replace(request, voice=(sound, RATE_HZ))
+            heard = [_first_audio_seconds(speaker, new, seed) for seed in range(repeats)]
+            measured["first_audio_new_voice"] = heard
     if calls is not None:
         measured["network_evaluations"] = [calls.count]
     if peak is not None:
@@ -264,6 +272,7 @@ def _processor() -> str:
 _QUANTITIES = {
     "real_time_factor": ("Real-time factor", ""),
     "first_audio": ("Time to the first sound", "s"),
+    "first_audio_new_voice": ("Time to the first sound in a voice not heard before", "s"),
     "network_evaluations": ("Network evaluations", ""),
     "peak_memory": ("Peak memory", "MB"),
     "parameters": ("Parameters", "M"),
@@ -275,7 +284,7 @@ def _figure(
     key: str, values: Sequence[float], machine: str, condition: Mapping[str, str]
 ) -> Figure:
     title, unit = _QUANTITIES[key]
-    timed = key in ("real_time_factor", "first_audio")
+    timed = key.startswith(("real_time_factor", "first_audio"))
     quantity = Quantity(
         key=key,
         title=title,
