@@ -17,9 +17,7 @@ LIMIT_DB = 15.0
 _WINDOW_SECONDS = 0.032
 _MOST_FRAMES = 6000  # Of a longer recording so many are looked at, evenly spread.
 _ACTIVE = 1e-4  # Frames that are 40 dB below the loudest hold no speech.
-_EMPTY_DB = (
-    70.0  # So far below the loudest, a band holds nothing, as above the reach of a telephone.
-)
+_EMPTY_DB = 70.0  # A band so far below the loudest holds nothing, as above a telephone's reach.
 _FLOOR = 1e-12
 _BLOCK = 1 << 16
 
