@@ -81,6 +81,9 @@ class SpeakOptions:
     """Go on in the prompt's own sentence, in place of beginning another."""
     chunk_seconds: float = 0.0
     """Sound that a stream yields at a time while a piece is still being made; 0: whole pieces."""
+    match_timbre: bool | None = None
+    """Filter whole pieces so that each kind of sound has the spectrum that it has in the prompt, or
+    in that of the timbre; none is the system's own. All systems have it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +143,9 @@ class Synthesizer(Protocol):
     rate_hz: int
     hop_samples: int
     option_names: frozenset[str]
-    """Fields of ``SpeakOptions`` that it reads. With ``voice_text`` among them ``encode_prompt``
-    takes the symbols of the prompt as well; with ``chunk_seconds`` there is ``stream``, whose
-    arguments are those of ``render`` and whose parts joined are one piece."""
+    """Fields of ``SpeakOptions`` that it reads itself. With ``voice_text`` among them
+    ``encode_prompt`` takes the symbols of the prompt as well; with ``chunk_seconds`` there is
+    ``stream``, whose arguments are those of ``render`` and whose parts joined are one piece."""
 
     def encode_prompt(self, waveform: "Tensor") -> Any:
         """Turn a prompt ``(S,)`` at ``rate_hz`` into whatever the system conditions on."""

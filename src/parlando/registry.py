@@ -71,8 +71,11 @@ def load(
         CheckpointError: The weights are missing, damaged, or of another kind.
     """
     from parlando.speaking import Speaker
+    from parlando.training.checkpoint import read_card
 
-    return Speaker(load_system(path or name, device), default_voice=example_prompt())
+    system = load_system(path or name, device)
+    config = read_card(release_folder(path or name)).config
+    return Speaker(system, example_prompt(), match_timbre=bool(config.get("match_timbre")))
 
 
 def speak(text: str, voice: "VoiceLike | None" = None, **options: Any) -> "Speech":

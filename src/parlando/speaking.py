@@ -70,16 +70,25 @@ Progress = Callable[[int, int], None]
 class Speaker:
     """Speaks texts of any length with one synthesizer."""
 
-    def __init__(self, synthesizer: Synthesizer, default_voice: Path | None = None) -> None:
+    def __init__(
+        self,
+        synthesizer: Synthesizer,
+        default_voice: Path | None = None,
+        match_timbre: bool = False,
+    ) -> None:
         """Wrap a synthesizer.
 
         Args:
             synthesizer: What renders one piece of text.
             default_voice: Prompt that is used where none is given.
+            match_timbre: Whether each kind of sound gets the spectrum that it has in the prompt,
+                where a call does not say; see :func:`parlando.audio.equalization.match_timbre`.
         """
         self.synthesizer = synthesizer
         self.default_voice = default_voice
+        self.match_timbre = match_timbre
         self._prompts: WeakKeyDictionary[Voice, dict[str | None, Any]] = WeakKeyDictionary()
+        self._sounds: WeakKeyDictionary[Voice, np.ndarray] = WeakKeyDictionary()
 
     @property
     def name(self) -> str:
@@ -155,15 +164,18 @@ class Speaker:
         others = {"prosody": prosody_from, "timbre": timbre_from, "duration": duration_from}
         given = {name: other for name, other in others.items() if other is not None}
         self._check_attributes(given)
-        checked = speak_options(options, self.synthesizer.option_names, self.name)
+        known = {*self.synthesizer.option_names, "match_timbre"}
+        checked = speak_options(options, known, self.name)
         seed = checked_seed(secrets.randbelow(2**31) if seed is None else seed)
         started = time.perf_counter()
         segments = split(text)
         if len(segments) > 1:
             segments = split(text, first_max_characters=FIRST_MAX_CHARACTERS)
+        voice = self._default if voice is None else as_voice(voice)
         prompt = self._blended(self._prompt(voice, checked.voice_text), given)
+        like = self._timbre(given.get("timbre", voice), checked)
         pace = _Pace.of(segments, checked, self.synthesizer.hop_samples / self.rate_hz)
-        return self._parts(pace, prompt, seed, progress, started)
+        return self._parts(pace, prompt, like, seed, progress, started)
 
     def in_chunks(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Add to options of :meth:`stream` what brings the first sound soonest.
@@ -177,10 +189,17 @@ class Speaker:
         return {"chunk_seconds": CHUNK_SECONDS, **options}
 
     def _parts(
-        self, pace: "_Pace", prompt: Any, seed: int, progress: Progress | None, started: float
+        self,
+        pace: "_Pace",
+        prompt: Any,
+        like: np.ndarray | None,
+        seed: int,
+        progress: Progress | None,
+        started: float,
     ) -> Iterator[Speech]:
         for index, segment in enumerate(pace.segments):
-            made = self._render(segment.text, prompt, pace.options_of(index), (seed, index))
+            options = pace.options_of(index)
+            made = self._render(segment.text, prompt, like, options, (seed, index))
             for part, is_last in made:
                 if is_last:
                     part = _with_pause(part, pace.pause_frames(index))
@@ -193,10 +212,17 @@ class Speaker:
                 started = time.perf_counter()
 
     def _render(
-        self, text: str, prompt: Any, options: SpeakOptions, seeds: tuple[int, int]
+        self,
+        text: str,
+        prompt: Any,
+        like: np.ndarray | None,
+        options: SpeakOptions,
+        seeds: tuple[int, int],
     ) -> Iterator[tuple[Speech, bool]]:
         """Yield the parts of a piece, one or several, and whether each is the last."""
         import torch
+
+        from parlando.audio.equalization import match_timbre
 
         spoken = normalize(text)
         generator = generator_of(seeds)
@@ -204,7 +230,10 @@ class Speaker:
         if not options.chunk_seconds:
             with torch.inference_mode():
                 made = self.synthesizer.render(symbols, prompt, options, generator)
-            samples = prepare_piece(made.samples, self.rate_hz)
+            samples = made.samples
+            if like is not None:
+                samples = match_timbre(samples, like, self.rate_hz)
+            samples = prepare_piece(samples, self.rate_hz)
             yield self._speech(made, samples, spoken, seeds[0]), True
             return
         stream: Iterator[Utterance] = self.synthesizer.stream(  # type: ignore[attr-defined]
@@ -251,21 +280,31 @@ class Speaker:
     def _blended(self, prompt: Any, given: Mapping[str, VoiceLike]) -> Any:
         if not given or not isinstance(self.synthesizer, Blender):
             return prompt
-        others = {name: self._prompt(voice, None) for name, voice in given.items()}
+        others = {name: self._prompt(as_voice(voice), None) for name, voice in given.items()}
         return self.synthesizer.blend(prompt, **others)
 
-    def _prompt(self, voice: VoiceLike | None, text: str | None) -> Any:
+    def _prompt(self, voice: Voice, text: str | None) -> Any:
         import torch
 
-        voice = self._default if voice is None else as_voice(voice)
         encoded = self._prompts.setdefault(voice, {})
         if text not in encoded:
-            samples = waveform.resample(voice.samples, voice.rate_hz, self.rate_hz)
             said = () if text is None else (_said_in_prompt(text),)
             with torch.inference_mode():
-                prompt = torch.from_numpy(samples)
+                prompt = torch.from_numpy(self._sound(voice))
                 encoded[text] = self.synthesizer.encode_prompt(prompt, *said)
         return encoded[text]
+
+    def _sound(self, voice: Voice) -> np.ndarray:
+        if voice not in self._sounds:
+            sound = waveform.resample(voice.samples, voice.rate_hz, self.rate_hz)
+            self._sounds[voice] = sound
+        return self._sounds[voice]
+
+    def _timbre(self, voice: VoiceLike, options: SpeakOptions) -> np.ndarray | None:
+        """Return the speech whose timbre pieces get; none where theirs stays as it is made."""
+        wanted = self.match_timbre if options.match_timbre is None else options.match_timbre
+        # A piece that is heard before it is whole does not know its own timbre yet.
+        return self._sound(as_voice(voice)) if wanted and not options.chunk_seconds else None
 
 
 def _said_in_prompt(text: str) -> list[str]:

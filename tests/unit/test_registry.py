@@ -85,6 +85,7 @@ def test_aligner_loads_and_aligns_to_the_last_frame(tmp_path):
 
 def test_system_of_random_weights_speaks_any_text(system_folder):
     speaker = registry.load(path=system_folder)
+    assert not speaker.match_timbre
     assert isinstance(speaker, Speaker)
     assert speaker.name == "my-system"
     voice = (babble(3.0), RATE)

@@ -63,7 +63,7 @@ class Options:
         Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")]
     ] = ()
     """Any other option that the system has, such as ``guidance=1.5``, ``temperature=0.9``,
-    ``repetition_window=0`` or ``continuation=true``; may be given several times."""
+    ``match_timbre=false`` or ``continuation=true``; may be given several times."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """The same seed gives the same speech; without one it is drawn and printed."""
     system: str = "naturalspeech2-small"

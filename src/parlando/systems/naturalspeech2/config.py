@@ -79,6 +79,9 @@ class NaturalSpeech2Config:
     speak_by_mel: bool = False
     """In synthesis the diffusion hears of the prompt through the predicted mel only, which it
     learns by ``only_mel``."""
+    match_timbre: bool = False
+    """Filter what is spoken so that each kind of sound has the spectrum that it has in the prompt,
+    where a call does not say (not in the paper)."""
     frame_rate_hz: float = 80.0
     """Latent frames a second."""
     prompt_in_diffusion: bool = True
@@ -142,6 +145,7 @@ def small() -> NaturalSpeech2Config:
         mel_bands=80,
         guidance=2.0,
         guidance_from=0.5,
+        match_timbre=True,
     )
 
 

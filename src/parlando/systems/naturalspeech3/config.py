@@ -36,6 +36,9 @@ class NaturalSpeech3Config:
     """Strength of guidance where a call does not say; durations have none."""
     guidance_rescale: float = 1.0
     """Share of the rescaled logits where a call does not say."""
+    match_timbre: bool = False
+    """Filter what is spoken so that each kind of sound has the spectrum that it has in the prompt,
+    where a call does not say (not in the paper)."""
     phoneme_width: int = 512
     """Channels of the phoneme encoder."""
     phoneme_layers: int = 6
@@ -147,6 +150,7 @@ def small() -> NaturalSpeech3Config:
         frame_layers=5,
         longest_prompt_frames=320,
         dropout=0.0,
+        match_timbre=True,
     )
 
 

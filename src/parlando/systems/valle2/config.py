@@ -63,6 +63,9 @@ class VALLE2Config:
     """Probability below which speech does not end, where a call does not say; 0 as in the paper."""
     guidance: float = 0.0
     """Guidance on the text where a call does not say; 0 is none, as in the paper."""
+    match_timbre: bool = False
+    """Filter what is spoken so that each kind of sound has the spectrum that it has in the prompt,
+    where a call does not say (not in the paper)."""
     text_prenet: int = 0
     """Symbols that the convolution over embedded texts spans, an odd number; 0 is none, as in the
     paper."""
@@ -161,6 +164,7 @@ def small() -> VALLE2Config:
         longest_prompt_frames=560,
         text_prenet=7,
         code_prenet=9,
+        match_timbre=True,
     )
 
 
