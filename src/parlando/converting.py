@@ -80,17 +80,17 @@ class VoiceConverter:
         self,
         converter: Converter,
         part_seconds: float = PART_SECONDS,
-        match_spectrum: bool = True,
+        match_timbre: bool = True,
     ) -> None:
         """Wrap a converter.
 
         Args:
             converter: What converts one part.
             part_seconds: Length of a part; what comes out does not depend on it.
-            match_spectrum: Whether the result gets the average spectrum of the prompt.
+            match_timbre: Whether each kind of sound gets the spectrum that it has in the prompt.
         """
         self.converter = converter
-        self.match_spectrum = match_spectrum
+        self.match_timbre = match_timbre
         frames = round(part_seconds * converter.rate_hz / converter.hop_samples)
         self._part_samples = max(1, frames) * converter.hop_samples
 
@@ -123,7 +123,7 @@ class VoiceConverter:
         """
         import torch
 
-        from parlando.audio.equalization import match_spectrum
+        from parlando.audio.equalization import match_timbre
 
         started = time.perf_counter()
         samples = sound_of(source, self.rate_hz).samples
@@ -152,8 +152,8 @@ class VoiceConverter:
             last = min(last, first + round(OWN_SECONDS * self.rate_hz))
             own = self.converter.encode_voice(torch.from_numpy(prepared[first:last]))
             made = self._in_parts(prepared, self.converter.contrast(encoded, own), progress)
-            if self.match_spectrum:
-                made = match_spectrum(made, heard, self.rate_hz)
+            if self.match_timbre:
+                made = match_timbre(made, heard, self.rate_hz)
         return Conversion(
             samples=limit_peaks(waveform.normalize_loudness(made, self.rate_hz, level_db)),
             rate_hz=self.rate_hz,

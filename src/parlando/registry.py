@@ -88,7 +88,7 @@ def load_converter(
     device: str = "cpu",
     without: Sequence[str] | None = None,
     strength: float | None = None,
-    match_spectrum: bool = True,
+    match_timbre: bool = True,
 ) -> "VoiceConverter":
     """Load what says recordings in another voice.
 
@@ -99,7 +99,7 @@ def load_converter(
         without: Attributes of the source to leave out; None: ``detail``, which holds its voice.
         strength: How far from the source's voice to go; 1 is as far as the prompt's, None twice as
             far.
-        match_spectrum: Whether the result gets the average spectrum of the prompt.
+        match_timbre: Whether each kind of sound gets the spectrum that it has in the prompt.
 
     Raises:
         ConfigError: The name is unknown, the device is not there, or an option is not valid.
@@ -115,7 +115,7 @@ def load_converter(
         WITHOUT if without is None else without,
         STRENGTH if strength is None else strength,
     )
-    return VoiceConverter(converter, match_spectrum=match_spectrum)
+    return VoiceConverter(converter, match_timbre=match_timbre)
 
 
 def converting_codec(folder: Path) -> Path:

@@ -129,7 +129,7 @@ def test_a_voice_is_contrasted_with_the_source_own():
     # At 0 the source keeps its voice, whoever was to be heard.
     converter = FACodecConverter(codec, "codec", strength=0.0)
     made, kept = (
-        VoiceConverter(converter, match_spectrum=False).convert((source.numpy(), RATE), who).samples
+        VoiceConverter(converter, match_timbre=False).convert((source.numpy(), RATE), who).samples
         for who in (TARGET, (speechlike(2.0, pitch_hz=120.0), RATE))
     )
     assert np.array_equal(made, kept)
@@ -137,7 +137,7 @@ def test_a_voice_is_contrasted_with_the_source_own():
         FACodecConverter(codec, "codec", strength=-1.0)
 
 
-def test_the_result_has_the_average_spectrum_of_the_prompt():
+def test_the_result_has_the_timbre_of_the_prompt():
     source = (speechlike(2.0), RATE)
     dull = np.convolve(TARGET[0], np.ones(8) / 8, mode="same").astype(np.float32)
 
@@ -147,7 +147,7 @@ def test_the_result_has_the_average_spectrum_of_the_prompt():
         return power[len(power) // 4 :].sum() / power.sum()
 
     assert brightness(dull) < 0.5 * brightness(TARGET[0])
-    kept = (brightness(who, match_spectrum=False) for who in (dull, TARGET[0]))
+    kept = (brightness(who, match_timbre=False) for who in (dull, TARGET[0]))
     assert len(set(kept)) == 1
 
 
@@ -223,7 +223,7 @@ def test_the_command_writes_a_marked_file_and_one_line(folder, tmp_path, capsys)
         ["--without"],
         ["--without", "prosody", "detail"],
         ["--strength", "3"],
-        ["--no-match-spectrum"],
+        ["--no-match-timbre"],
     ):
         assert main([*words, "--system", str(folder), *more]) == 0
         assert np.abs(load(out).samples - made.samples).max() > 1e-3

@@ -27,8 +27,8 @@ class Options:
     strength: float = STRENGTH
     """How far from the source's voice to go, 0 to 4: 1 is as far as the prompt's, more exaggerates
     the difference, and costs clearness."""
-    match_spectrum: bool = True
-    """Give the result the average spectrum of the prompt, by a fixed filter."""
+    match_timbre: bool = True
+    """Filter the result so that each kind of sound has the spectrum that it has in the prompt."""
     system: str = "facodec-small"
     """Name of a released factorized codec, or the folder of a trained one or of a system on it."""
     device: str = "cpu"
@@ -52,7 +52,7 @@ def run(options: Options) -> None:
     # What may be wrong with the recordings should not wait for weights.
     voice, source = Voice.from_file(options.voice), load(options.source)
     converter = load_converter(
-        options.system, options.device, options.without, options.strength, options.match_spectrum
+        options.system, options.device, options.without, options.strength, options.match_timbre
     )
     console = Console(stderr=True)
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:

@@ -36,8 +36,8 @@ class ConvertOptions(CommonOptions):
     """Attributes of the source to leave out; without a word after it, none."""
     strength: float = STRENGTH
     """How far from the source's voice to go; 1 is as far as the prompt's."""
-    match_spectrum: bool = True
-    """Give conversions the average spectrum of their prompts."""
+    match_timbre: bool = True
+    """Give each kind of sound the spectrum that it has in the prompt."""
     pairs: Annotated[int, tyro.conf.arg(metavar="N")] = PAIRS
     """Pairs of speakers, every second one of one sex."""
     split: str = "test"
@@ -48,10 +48,10 @@ class ConvertOptions(CommonOptions):
         super().__post_init__()
         if (self.system is None) == (self.wavs is None):
             raise ConfigError("give --system NAME or --wavs DIR, one of them")
-        how = (self.without, self.strength, self.match_spectrum)
+        how = (self.without, self.strength, self.match_timbre)
         if self.wavs is not None and how != (WITHOUT, STRENGTH, True):
             raise ConfigError(
-                "--without, --strength and --no-match-spectrum need --system; files are judged as "
+                "--without, --strength and --no-match-timbre need --system; files are judged as "
                 "they are"
             )
 
@@ -106,16 +106,16 @@ def _converter(
     """
     from parlando.registry import converting_codec, load_converter, release_folder
 
-    how = (options.without, options.strength, options.match_spectrum)
+    how = (options.without, options.strength, options.match_timbre)
     load = partial(load_converter, place, options.device, *how)
     name = load().name
     folder = converting_codec(release_folder(place))
     fingerprint = f"{digest_folder(folder)} {how}"
     maker = ConversionMaker(load, name=name, fingerprint=fingerprint)
     left_out = ", ".join(options.without) or "nothing"
-    filtered = "with" if options.match_spectrum else "without"
+    matched = "" if options.match_timbre else "not "
     remark = (
-        f"converted without {left_out} of the source, at strength {options.strength:g}, {filtered} "
-        "the average spectrum of the prompt"
+        f"converted without {left_out} of the source, at strength {options.strength:g}, "
+        f"{matched}matched to the timbre of the prompt"
     )
     return maker, (remark,), {"converter": load, "converter_fingerprint": fingerprint}
