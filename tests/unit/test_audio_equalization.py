@@ -43,9 +43,10 @@ def test_a_tilt_is_undone(slope_db):
     assert np.ptp(after) < 1.0
 
 
-def test_speech_like_itself_stays_as_it_is_and_where_it_is():
+@pytest.mark.parametrize("rate_hz", [RATE, 22_050])
+def test_speech_like_itself_stays_as_it_is_and_where_it_is(rate_hz):
     sound = _broad(1.237)
-    made = match_timbre(sound, sound, RATE)
+    made = match_timbre(sound, sound, rate_hz)
     assert made.shape == sound.shape
     assert made.dtype == np.float32
     np.testing.assert_allclose(made, sound, atol=1e-5)

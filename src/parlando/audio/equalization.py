@@ -58,7 +58,7 @@ def match_timbre(samples: np.ndarray, like: np.ndarray, rate_hz: int) -> np.ndar
     samples = np.asarray(samples, dtype=np.float32)
     if not (np.any(samples) and np.any(like)):
         return samples
-    window = 2 * round(_WINDOW_SECONDS * rate_hz / 2)
+    window = 4 * round(_WINDOW_SECONDS * rate_hz / 4)
     own, other = (_Heard.of(sound, rate_hz, window) for sound in (samples, like))
     held = _held(own.average_db, other.average_db)
     if not held.any():
