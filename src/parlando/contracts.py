@@ -83,7 +83,8 @@ class SpeakOptions:
     """Sound that a stream yields at a time while a piece is still being made; 0: whole pieces."""
     match_timbre: bool | None = None
     """Filter whole pieces so that each kind of sound has the spectrum that it has in the prompt, or
-    in that of the timbre; none is the system's own. All systems have it."""
+    in that of the timbre; none is the system's own. All that speak texts have it; editors, and
+    streams of chunks, do not."""
 
 
 @dataclass(frozen=True, kw_only=True)

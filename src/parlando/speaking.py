@@ -124,7 +124,8 @@ class Speaker:
             duration_from: The same for the rhythm.
             seed: The same seed gives the same speech; None draws one, found in the result.
             progress: Called with the pieces done and their number.
-            **options: Fields of ``SpeakOptions`` that the system reads, such as ``steps=8``.
+            **options: Fields of ``SpeakOptions`` that the system reads, such as ``steps=8``, and
+                ``match_timbre``.
 
         Raises:
             TextError: The text, or what the prompt is said to say, holds nothing to speak.
@@ -162,8 +163,9 @@ class Speaker:
         the first part is asked for.
         """
         others = {"prosody": prosody_from, "timbre": timbre_from, "duration": duration_from}
-        given = {name: other for name, other in others.items() if other is not None}
-        self._check_attributes(given)
+        wanted = {name: other for name, other in others.items() if other is not None}
+        self._check_attributes(wanted)
+        given = {name: as_voice(other) for name, other in wanted.items()}
         known = {*self.synthesizer.option_names, "match_timbre"}
         checked = speak_options(options, known, self.name)
         seed = checked_seed(secrets.randbelow(2**31) if seed is None else seed)
@@ -180,11 +182,11 @@ class Speaker:
     def in_chunks(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Add to options of :meth:`stream` what brings the first sound soonest.
 
-        That is :data:`CHUNK_SECONDS` where the system knows chunks, none are asked for, and no
-        whole candidates are to be compared.
+        That is :data:`CHUNK_SECONDS` where the system knows chunks, none are asked for, and nothing
+        is wanted that needs whole pieces: candidates to compare, or the prompt's timbre.
         """
-        several = options.get("best_of") not in (None, 1)
-        if several or "chunk_seconds" not in self.synthesizer.option_names:
+        whole = options.get("best_of") not in (None, 1) or options.get("match_timbre")
+        if whole or "chunk_seconds" not in self.synthesizer.option_names:
             return dict(options)
         return {"chunk_seconds": CHUNK_SECONDS, **options}
 
@@ -277,10 +279,10 @@ class Speaker:
                 + ", ".join(f"{name}_from" for name in unknown)
             )
 
-    def _blended(self, prompt: Any, given: Mapping[str, VoiceLike]) -> Any:
+    def _blended(self, prompt: Any, given: Mapping[str, Voice]) -> Any:
         if not given or not isinstance(self.synthesizer, Blender):
             return prompt
-        others = {name: self._prompt(as_voice(voice), None) for name, voice in given.items()}
+        others = {name: self._prompt(voice, None) for name, voice in given.items()}
         return self.synthesizer.blend(prompt, **others)
 
     def _prompt(self, voice: Voice, text: str | None) -> Any:
@@ -300,11 +302,11 @@ class Speaker:
             self._sounds[voice] = sound
         return self._sounds[voice]
 
-    def _timbre(self, voice: VoiceLike, options: SpeakOptions) -> np.ndarray | None:
+    def _timbre(self, voice: Voice, options: SpeakOptions) -> np.ndarray | None:
         """Return the speech whose timbre pieces get; none where theirs stays as it is made."""
         wanted = self.match_timbre if options.match_timbre is None else options.match_timbre
         # A piece that is heard before it is whole does not know its own timbre yet.
-        return self._sound(as_voice(voice)) if wanted and not options.chunk_seconds else None
+        return self._sound(voice) if wanted and not options.chunk_seconds else None
 
 
 def _said_in_prompt(text: str) -> list[str]:
@@ -361,6 +363,10 @@ def speak_options(given: dict[str, Any], known: Collection[str], system: str) ->
         value = getattr(options, name)
         if value is not None and not low <= value <= high:
             raise ConfigError(f"{name} {value}; expected {low:g} to {high:g}")
+    if options.match_timbre and options.chunk_seconds:
+        raise ConfigError(
+            "match_timbre needs whole pieces; leave chunk_seconds or match_timbre out"
+        )
     length = options.duration_seconds
     if length is not None and not 0.0 < length < float("inf"):
         raise ConfigError(f"duration {length:g} s; expected more than 0 s")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from speechlike import speechlike
 
-from parlando.audio.equalization import LIMIT_DB, match_timbre
+from parlando.audio import equalization
+from parlando.audio.equalization import LIMIT_DB, _frames, match_timbre
 from parlando.audio.waveform import resample
 
 RATE = 16_000
@@ -34,7 +35,7 @@ def _bent(sound, slope_db):
 
 @pytest.mark.parametrize("slope_db", [-12.0, 12.0])
 def test_a_tilt_is_undone(slope_db):
-    sound = _broad(2.0)
+    sound = _broad(5.0)
     edges = np.array([200, 500, 1000, 2000, 4000, 7000])
     made = match_timbre(_bent(sound, slope_db), sound, RATE)
     before = _levels_db(_bent(sound, slope_db), edges) - _levels_db(sound, edges)
@@ -129,8 +130,64 @@ def test_each_kind_of_sound_gets_the_spectrum_that_it_has_in_other_speech():
 
 
 @pytest.mark.parametrize("samples", [1, 200, 1000])
-def test_a_moment_of_sound_is_filtered_too(samples):
+def test_a_moment_of_sound_can_be_filtered(samples):
     sound = _broad(1.0)[4000 : 4000 + samples]
     made = match_timbre(sound, _bent(_broad(2.0), 12.0), RATE)
     assert made.shape == sound.shape
-    assert np.isfinite(made).all()
+    np.testing.assert_allclose(made, sound, atol=0.1)
+
+
+def test_the_less_is_heard_the_less_is_changed():
+    sound, other = _broad(3.0), _bent(_broad(3.0), 12.0)
+    changes = []
+    for seconds in (0.1, 0.5, 3.0):
+        part = sound[: round(seconds * RATE)]
+        made = match_timbre(part, other, RATE)
+        changes.append(
+            np.ptp(
+                _levels_db(made, [300, 1000, 4000, 7500])
+                - _levels_db(part, [300, 1000, 4000, 7500])
+            )
+        )
+    assert changes[0] < 0.4 * changes[2]
+    assert changes[0] < changes[1] < changes[2]
+
+
+# The last block has 1, 2, 3 or 4 frames: fewer than the fade of filters spans.
+@pytest.mark.parametrize("frames", [1, 2, 3, 4])
+def test_blocks_leave_no_seam(monkeypatch, frames):
+    count = len(_frames(np.zeros(16_000, np.float32), 512))
+    sound = _broad(1.5)[: 16_000 + (frames - count % 64) % 64 * 128]
+    other = _bent(_broad(1.5, pitch_hz=180.0), -9.0)
+    whole = match_timbre(sound, other, RATE)
+    monkeypatch.setattr(equalization, "_BLOCK_FRAMES", 64)
+    assert len(_frames(sound, 512)) % 64 == frames
+    np.testing.assert_allclose(match_timbre(sound, other, RATE), whole, atol=1e-6)
+
+
+def test_pauses_stay_as_loud_beside_speech():
+    noise = 0.1 * np.random.default_rng(2).standard_normal(3 * RATE).astype(np.float32)
+    sound = np.concatenate([noise, 0.001 * noise[:RATE]])
+    dynamic = noise * 10 ** (-1.5 * np.abs(np.sin(np.arange(len(noise)) / RATE * 9.0)))
+    made = match_timbre(sound, dynamic.astype(np.float32), RATE)
+    speech, pause = slice(RATE, 2 * RATE), slice(round(3.1 * RATE), round(3.9 * RATE))
+    changes = [20 * np.log10(np.std(made[part]) / np.std(sound[part])) for part in (speech, pause)]
+    assert abs(changes[0] - changes[1]) < 1.0
+
+
+def test_an_offset_is_no_speech():
+    noise = 0.1 * np.random.default_rng(2).standard_normal(2 * RATE).astype(np.float32)
+    sound = np.concatenate([noise, 0.0001 * noise])
+    other = _bent(_broad(2.0), 12.0)
+    pause = slice(round(2.2 * RATE), round(3.8 * RATE))
+    plain, offset = (match_timbre(each, other, RATE)[pause] for each in (sound, sound + 0.01))
+    np.testing.assert_allclose(np.std(offset), np.std(plain), rtol=0.5)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_what_is_no_sound_is_left_alone(wrong):
+    sound = _broad(1.0)
+    bad = sound.copy()
+    bad[100] = wrong
+    assert np.array_equal(match_timbre(sound, bad, RATE), sound)
+    assert np.array_equal(match_timbre(bad, sound, RATE), bad, equal_nan=True)

@@ -8,8 +8,9 @@ from sines import RATE, SineSynthesizer, babble
 
 from parlando import registry
 from parlando.contracts import ConfigError
-from parlando.speaking import Speaker
+from parlando.speaking import CHUNK_SECONDS, Speaker
 from parlando.speech import Voice
+from parlando.training.checkpoint import read_card
 
 TEXT = "One sentence. And another one, which is longer."
 
@@ -95,7 +96,22 @@ def test_pieces_that_are_heard_before_they_are_whole_stay_as_they_are(dark, brig
     assert np.array_equal(first.samples, second.samples)
 
 
-def test_releases_want_it_and_it_is_yes_or_no(dark):
+def test_what_needs_whole_pieces_cannot_be_had_in_chunks(dark, monkeypatch):
+    known = SineSynthesizer.option_names | {"chunk_seconds"}
+    monkeypatch.setattr(Hissing, "option_names", known)
+    speaker = Speaker(Hissing(), match_timbre=True)
+    assert speaker.in_chunks({}) == {"chunk_seconds": CHUNK_SECONDS}
+    assert speaker.in_chunks({"match_timbre": True}) == {"match_timbre": True}
+    with pytest.raises(ConfigError, match="needs whole pieces; leave chunk_seconds or match_timb"):
+        speaker.stream(TEXT, dark, match_timbre=True, chunk_seconds=0.5)
+
+
+@pytest.mark.parametrize("system", ["naturalspeech2", "naturalspeech3", "valle2"])
+def test_the_small_releases_want_it(system):
+    assert read_card(registry.release_folder(f"{system}-small")).config["match_timbre"]
+
+
+def test_it_is_yes_or_no(dark):
     speaker = registry.load("naturalspeech2-small")
     assert speaker.match_timbre
     with pytest.raises(ConfigError, match="match_timbre"):

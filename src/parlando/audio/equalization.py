@@ -29,6 +29,7 @@ _BLOCK_FRAMES = 1 << 12
 _ROUNDS = 8  # Of finding the kinds.
 _SHARPNESS_DB2 = 15.0  # Mean squared difference of bands that makes a kind e times less likely.
 _DOUBT_FRAMES = 20.0  # A kind that is heard in so many goes half the way from the average.
+_DOUBT_ALL_FRAMES = 60.0  # The same of all sounds: a short word holds other sounds than a prompt.
 _FADE = np.hanning(7)[1:-1] / np.hanning(7).sum()  # Over so many frames a filter becomes another.
 
 
@@ -40,7 +41,8 @@ def match_timbre(samples: np.ndarray, like: np.ndarray, rate_hz: int) -> np.ndar
     the other whatever is said. Each kind gets a filter that makes its bands as loud, on average, as
     they are in the other; the less of a kind is heard, the nearer is its filter to the one that
     does so for all sounds, whose gain is 0 dB at the median band. From frame to frame they fade
-    into each other. Bands in which either side holds nothing get the gain of the nearest that do.
+    into each other. Where little is heard of either side at all, such as one word, all filters do
+    less. Bands in which either side holds nothing get the gain of the nearest that do.
 
     Source: a filter in place of a vocoder after Kobayashi et al. 2014 (statistical voice conversion
     with direct waveform modification), whose mixture is trained on the same sentences of both
@@ -52,19 +54,19 @@ def match_timbre(samples: np.ndarray, like: np.ndarray, rate_hz: int) -> np.ndar
         rate_hz: sampling rate of both.
 
     Returns:
-        ``(S,)`` float32, not delayed. Where either is silent, or they have no band in common, the
-        samples stay as they are.
+        ``(S,)`` float32, not delayed. Where either is silent or not finite, or they have no band in
+        common, the samples stay as they are.
     """
     samples = np.asarray(samples, dtype=np.float32)
-    if not (np.any(samples) and np.any(like)):
+    finite = np.isfinite(samples).all() and np.isfinite(like).all()
+    if not (finite and np.any(samples) and np.any(like)):
         return samples
     window = 4 * round(_WINDOW_SECONDS * rate_hz / 4)
     own, other = (_Heard.of(sound, rate_hz, window) for sound in (samples, like))
     held = _held(own.average_db, other.average_db)
     if not held.any():
         return samples
-    overall_db = (other.average_db - own.average_db)[held]
-    kinds = _Kinds.of(own.powers[:, held], other.powers[:, held], overall_db)
+    kinds = _Kinds.of(own.powers[:, held], other.powers[:, held])
     to_bands = mel_filterbank(rate_hz, window, BANDS).numpy().T[:, held]
     to_bins = np.stack([_over_bins(row, held, rate_hz, window) for row in np.eye(int(held.sum()))])
     frames, reach = _frames(samples, window), len(_FADE) // 2
@@ -74,10 +76,10 @@ def match_timbre(samples: np.ndarray, like: np.ndarray, rate_hz: int) -> np.ndar
         spectra = np.fft.rfft(frames[first : stop + reach] * _hann(window))
         power = np.abs(spectra) ** 2
         further_db = kinds.further_db(power @ to_bands)
-        further_db[power.sum(1) < own.quietest] = 0.0
+        further_db[_energy(power) < own.quietest] = 0.0
         for band in further_db.T:
-            band[:] = np.convolve(band, _FADE, "same")
-        gains_db = overall_db - np.median(overall_db) + further_db
+            band[:] = np.convolve(band, _FADE)[reach:-reach]
+        gains_db = kinds.overall_db + further_db
         gains_db = np.clip(gains_db, -LIMIT_DB, LIMIT_DB) @ to_bins
         filtered = (spectra * 10.0 ** (gains_db / 20.0))[start - first : stop - first]
         # Four windows, each weighed twice, overlap everywhere: together they weigh 1.5.
@@ -118,7 +120,7 @@ class _Heard:
         if len(whole) > _MOST_FRAMES:
             whole = whole[np.linspace(0, len(whole) - 1, _MOST_FRAMES).round().astype(int)]
         power = np.abs(np.fft.rfft(frames[whole] * _hann(window))) ** 2
-        energy = power.sum(1)
+        energy = _energy(power)
         quietest = _ACTIVE * float(energy.max())
         active = power[energy >= quietest]
         powers = active @ mel_filterbank(rate_hz, window, BANDS).numpy().T
@@ -133,11 +135,14 @@ class _Kinds:
     """``(H,)``: mean levels of the speech that is filtered."""
     centres: np.ndarray
     """``(K, H)``: the shapes of the kinds, relative to that."""
+    overall_db: np.ndarray
+    """``(H,)``: by how much all sounds are to be raised on average, 0 at the median band."""
     gains_db: np.ndarray
-    """``(K, H)``: by how much more each is to be raised than all sounds on average."""
+    """``(K, H)``: by how much more each kind is to be raised; 0 on average over all sounds."""
 
     @classmethod
-    def of(cls, own: np.ndarray, other: np.ndarray, overall_db: np.ndarray) -> "_Kinds":
+    def of(cls, own: np.ndarray, other: np.ndarray) -> "_Kinds":
+        overall_db = _decibel(other.mean(0)) - _decibel(own.mean(0))
         levels_db = [_decibel(powers) for powers in (own, other)]
         shapes = [levels - levels.mean(0) for levels in levels_db]
         centres = _centres(np.concatenate(shapes))
@@ -150,7 +155,12 @@ class _Kinds:
                 # Means of levels: a frame between two kinds would rule a mean of powers.
                 mean_db = theirs @ levels_db[1] / theirs.sum() - mine @ levels_db[0] / mine.sum()
                 gains_db[kind] = heard / (heard + _DOUBT_FRAMES) * (mean_db - overall_db)
-        return cls(levels_db[0].mean(0), centres, gains_db)
+        # Otherwise speech would become louder than its pauses, which no kind is in, or less loud.
+        gains_db -= (of_own.mean(0) @ gains_db).mean()
+        heard = min(len(own), len(other))
+        share = heard / (heard + _DOUBT_ALL_FRAMES)
+        overall_db = share * (overall_db - np.median(overall_db))
+        return cls(levels_db[0].mean(0), centres, overall_db, gains_db)
 
     def further_db(self, powers: np.ndarray) -> np.ndarray:
         """Tell by how much more than on average frames ``(T, H)`` are to be raised."""
@@ -176,6 +186,11 @@ def _shares(shapes: np.ndarray, centres: np.ndarray) -> np.ndarray:
     distances = (np.square(centres).sum(1) - 2.0 * shapes @ centres.T) / shapes.shape[1]
     likely = np.exp((distances.min(1, keepdims=True) - distances) / _SHARPNESS_DB2)
     return likely / likely.sum(1, keepdims=True)
+
+
+def _energy(power: np.ndarray) -> np.ndarray:
+    """Sum ``(T, F)`` over all bins but the lowest, in which a constant offset lies."""
+    return np.asarray(power[:, 2:].sum(1))
 
 
 def _hann(window: int) -> np.ndarray:

@@ -110,7 +110,8 @@ def _converter(
     load = partial(load_converter, place, options.device, *how)
     name = load().name
     folder = converting_codec(release_folder(place))
-    fingerprint = f"{digest_folder(folder)} {how}"
+    kept = f"without={options.without} match_timbre={options.match_timbre}"
+    fingerprint = f"{digest_folder(folder)} {kept} strength={options.strength:g}"
     maker = ConversionMaker(load, name=name, fingerprint=fingerprint)
     left_out = ", ".join(options.without) or "nothing"
     matched = "" if options.match_timbre else "not "
