@@ -27,8 +27,8 @@ _SILENCE = 1e-30
 _BLOCK_FRAMES = 1 << 12
 
 _ROUNDS = 8  # Of finding the kinds.
-_SHARPNESS_DB2 = 15.0  # Mean squared difference of bands that makes a kind e times less likely.
-_DOUBT_FRAMES = 20.0  # A kind that is heard in so many goes half the way from the average.
+_SHARPNESS_DB2 = 10.0  # Mean squared difference of bands that makes a kind e times less likely.
+_DOUBT_FRAMES = 8.0  # A kind that is heard in so many goes half the way from the average.
 _DOUBT_ALL_FRAMES = 60.0  # The same of all sounds: a short word holds other sounds than a prompt.
 _FADE = np.hanning(7)[1:-1] / np.hanning(7).sum()  # Over so many frames a filter becomes another.
 
