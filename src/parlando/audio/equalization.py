@@ -5,6 +5,7 @@ which room; a filter that changes with what is said changes it and nothing else.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -67,8 +68,9 @@ def match_timbre(samples: np.ndarray, like: np.ndarray, rate_hz: int) -> np.ndar
     if not held.any():
         return samples
     kinds = _Kinds.of(own.powers[:, held], other.powers[:, held])
-    to_bands = mel_filterbank(rate_hz, window, BANDS).numpy().T[:, held]
-    to_bins = np.stack([_over_bins(row, held, rate_hz, window) for row in np.eye(int(held.sum()))])
+    filters, centres, bins = _grid(rate_hz, window)
+    to_bands = filters.T[:, held]
+    to_bins = np.stack([np.interp(bins, centres[held], one) for one in np.eye(int(held.sum()))])
     frames, reach = _frames(samples, window), len(_FADE) // 2
     made = np.zeros((len(frames) + 3, window // 4), dtype=np.float32)
     for start in range(0, len(frames), _BLOCK_FRAMES):
@@ -81,7 +83,8 @@ def match_timbre(samples: np.ndarray, like: np.ndarray, rate_hz: int) -> np.ndar
             band[:] = np.convolve(band, _FADE)[reach:-reach]
         gains_db = kinds.overall_db + further_db
         gains_db = np.clip(gains_db, -LIMIT_DB, LIMIT_DB) @ to_bins
-        filtered = (spectra * 10.0 ** (gains_db / 20.0))[start - first : stop - first]
+        gains = (10.0 ** (gains_db / 20.0)).astype(np.float32)
+        filtered = (spectra * gains)[start - first : stop - first]
         # Four windows, each weighed twice, overlap everywhere: together they weigh 1.5.
         parts = np.fft.irfft(filtered) * _hann(window) / 1.5
         for place, part in enumerate(np.split(parts, 4, axis=1)):
@@ -123,7 +126,7 @@ class _Heard:
         energy = _energy(power)
         quietest = _ACTIVE * float(energy.max())
         active = power[energy >= quietest]
-        powers = active @ mel_filterbank(rate_hz, window, BANDS).numpy().T
+        powers = active @ _grid(rate_hz, window)[0].T
         return cls(powers, _decibel(powers.mean(0)), quietest)
 
 
@@ -204,12 +207,13 @@ def _held(own_db: np.ndarray, other_db: np.ndarray) -> np.ndarray:
     return ~np.convolve(empty, [True] * 3, "same").astype(bool)
 
 
-def _over_bins(gains_db: np.ndarray, held: np.ndarray, rate_hz: int, window: int) -> np.ndarray:
-    """Spread gains of the held bands over the bins of a spectrum."""
+@lru_cache(maxsize=4)
+def _grid(rate_hz: int, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute the filters of the bands ``(BANDS, F)``, their centres and the bins, in mel."""
     highest = float(hertz_to_mel(torch.tensor(rate_hz / 2)))
-    centres = np.linspace(0.0, highest, BANDS + 2)[1:-1][held]
+    centres = np.linspace(0.0, highest, BANDS + 2)[1:-1]
     bins = hertz_to_mel(torch.linspace(0.0, rate_hz / 2, window // 2 + 1)).numpy()
-    return np.interp(bins, centres, gains_db)
+    return mel_filterbank(rate_hz, window, BANDS).numpy(), centres, bins
 
 
 def _decibel(powers: np.ndarray) -> np.ndarray:
