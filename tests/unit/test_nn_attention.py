@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from parlando.nn.attention import Attention, rotary
+from parlando.nn.attention import Attention, attend, rotary
 
 
 def test_rotation_keeps_norms_and_first_position():
@@ -50,3 +50,16 @@ def test_hidden_memory_is_neither_read_nor_taught():
     attended.sum().backward()
     assert memory.grad[1, 4:].abs().sum() == 0.0
     assert memory.grad[1, :4].abs().min() > 0.0
+
+
+def test_training_in_bfloat16_on_a_cpu_keeps_type_and_result():
+    query, key, value = (torch.randn(2, 2, 9, 64).bfloat16() for _ in range(3))
+    mask = torch.arange(9)[None] < 7
+    exact = attend(query.double(), key.double(), value.double(), mask=mask)
+    query.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        attended = attend(query, key, value, mask=mask)
+    assert attended.dtype == torch.bfloat16
+    torch.testing.assert_close(attended.double(), exact, rtol=2**-8, atol=1e-6)
+    attended.sum().backward()
+    assert query.grad.isfinite().all()

@@ -1,6 +1,7 @@
 """Multi-head attention with rotary positions, over ``(B, T, D)`` features."""
 
 import functools
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,41 @@ def _turns(
     position = torch.arange(length, device=device, dtype=torch.float32)
     angle = position[:, None] * frequency
     return angle.cos().to(dtype), angle.sin().to(dtype)
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+    causal: bool = False,
+) -> Tensor:
+    """Scaled dot-product attention; in bfloat16 on a CPU that asks for gradients, in float32.
+
+    CPUs compute its gradient in bfloat16 at a third of the speed of float32.
+
+    Args:
+        query: ``(B, H, T, d)``.
+        key: ``(B, H, M, d)``.
+        value: ``(B, H, M, d)``.
+        mask: bool, to be broadcast to ``(B, H, T, M)``; True = attended.
+        dropout: on the attention weights.
+        causal: whether each query sees the keys up to its own place only.
+
+    Returns:
+        ``(B, H, T, d)`` of the queries' type.
+    """
+    dtype = query.dtype
+    slow = dtype == torch.bfloat16 and query.device.type == "cpu" and torch.is_grad_enabled()
+    if slow:
+        query, key, value = query.float(), key.float(), value.float()
+    with torch.autocast("cpu", enabled=False) if slow else nullcontext():
+        attended = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal
+        )
+    return attended.to(dtype)
 
 
 class Attention(nn.Module):
@@ -72,9 +108,7 @@ class Attention(nn.Module):
             query, key = rotary(query), rotary(key)
         mask = None if memory_mask is None else memory_mask[:, None, None, :]
         dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout
-        )
+        attended = attend(query, key, value, mask=mask, dropout=dropout)
         merged = attended.transpose(1, 2).flatten(2)
         output: Tensor = self.output(merged)
         return output

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from parlando.nn.attention import attend
+
 
 class LayerCache:
     """Keys and values of one layer; room is doubled when it is used up."""
@@ -76,13 +78,13 @@ class DecoderLayer(nn.Module):
         query, key, value = self._heads(x)
         if cache is not None:
             key, value = cache.append(key, value)
-        attended = F.scaled_dot_product_attention(
+        attended = attend(
             query,
             key,
             value,
-            attn_mask=mask,
-            dropout_p=self.dropout.p if self.training else 0.0,
-            is_causal=causal and mask is None and query.shape[2] > 1,
+            mask=mask,
+            dropout=self.dropout.p if self.training else 0.0,
+            causal=causal and mask is None and query.shape[2] > 1,
         )
         x = x + self.dropout(self.output(attended.transpose(1, 2).flatten(2)))
         y = F.gelu(self.inner(self.feed_forward_norm(x)))
