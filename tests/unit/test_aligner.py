@@ -7,7 +7,7 @@ import torch
 
 from parlando.aligner.config import small, tiny
 from parlando.aligner.model import Aligner
-from parlando.aligner.objective import AlignerObjective, edit_distance
+from parlando.aligner.objective import AlignerObjective, _add_noise, edit_distance
 from parlando.contracts import TextError
 from parlando.text import vocabulary
 
@@ -114,6 +114,18 @@ def test_every_part_learns_from_its_loss():
             if parameter.grad is not None and parameter.grad.abs().sum() > 0.0
         }
         assert {part.split(".")[0] for part in moved} == shared | own
+
+
+def test_noise_lies_under_the_speech_of_a_share_of_the_items():
+    torch.manual_seed(0)
+    mel = _aligner().features(torch.stack([_speech(40, seed=seed) for seed in range(40)]))
+    torch.testing.assert_close(_add_noise(mel, share=0.0), mel)
+    noisy = _add_noise(mel, share=0.5)
+    assert (noisy >= mel).all()
+    touched = (noisy > mel).flatten(1).any(1).float().mean()
+    assert 0.2 < touched < 0.8
+    # The loudest band stays the loudest: speech is not drowned.
+    assert (noisy.amax((1, 2)) - mel.amax((1, 2))).max() < 1.0
 
 
 def test_too_long_a_text_teaches_nothing_and_breaks_nothing():

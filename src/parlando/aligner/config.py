@@ -24,7 +24,7 @@ class AlignerConfig:
     match_width: int = 64
     """Dimensions in which frames and symbols are compared."""
     dropout: float = 0.1
-    """Dropout before the heads."""
+    """Dropout in the blocks and before the heads."""
 
 
 def small() -> AlignerConfig:

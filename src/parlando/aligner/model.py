@@ -85,7 +85,7 @@ class Aligner(nn.Module):
         x = self.norm(self.input((mel - mean) * mask)) * mask
         for block in self.blocks:
             # Convolutions must not see what padding became in the layer before.
-            x = block(x) * mask
+            x = x + self.dropout(block(x) - x) * mask
         encoded: Tensor = self.dropout(self.output_norm(x))
         return encoded
 

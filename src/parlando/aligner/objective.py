@@ -51,7 +51,7 @@ class AlignerObjective(nn.Module):
     ) -> PhaseResult:
         """Compute both losses on ``waveform, symbols, symbol_mask, frame_mask``."""
         mel = self.aligner.features(batch["waveform"])
-        mel = _mask_spectrum(_warp_spectrum(mel))
+        mel = _mask_spectrum(_add_noise(_warp_spectrum(mel)))
         tightness = max(0.2, 1.0 - step / self.prior_steps)
         losses = self._losses(mel, batch, tightness)
         return PhaseResult(
@@ -122,7 +122,7 @@ def edit_distance(first: list[int], second: list[int]) -> int:
     return row[-1]
 
 
-def _warp_spectrum(mel: Tensor, strength: float = 0.12) -> Tensor:
+def _warp_spectrum(mel: Tensor, strength: float = 0.18) -> Tensor:
     """Stretch the mel axis of each item by a random factor: other vocal tracts, same phones."""
     batch, frames, bands = mel.shape
     factor = 1.0 + strength * (2.0 * torch.rand(batch, device=mel.device) - 1.0)
@@ -132,6 +132,17 @@ def _warp_spectrum(mel: Tensor, strength: float = 0.12) -> Tensor:
     share = (position - low)[:, None]
     index = low[:, None].expand(batch, frames, bands)
     return mel.gather(2, index) * (1.0 - share) + mel.gather(2, index + 1) * share
+
+
+def _add_noise(mel: Tensor, share: float = 0.5, tilt: float = 0.7) -> Tensor:
+    """Lay steady noise of a random level and colour under a share of the items."""
+    batch, frames, bands = mel.shape
+    below = 3.5 + 5.5 * torch.rand(batch, 1, 1, device=mel.device)
+    colour = tilt * torch.randn(batch, 1, 6, device=mel.device)
+    colour = F.interpolate(colour, size=bands, mode="linear", align_corners=True)
+    level = mel.amax(dim=(1, 2), keepdim=True) - below + colour
+    noisy = torch.logaddexp(mel, level + 0.4 * torch.randn_like(mel))
+    return torch.where(torch.rand(batch, 1, 1, device=mel.device) < share, noisy, mel)
 
 
 def _mask_spectrum(mel: Tensor, bands: int = 10, frames: int = 8) -> Tensor:
