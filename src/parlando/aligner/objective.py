@@ -136,7 +136,7 @@ def _warp_spectrum(mel: Tensor, strength: float = 0.18) -> Tensor:
 
 def _add_noise(mel: Tensor, share: float = 0.5, tilt: float = 0.7) -> Tensor:
     """Lay steady noise of a random level and colour under a share of the items."""
-    batch, frames, bands = mel.shape
+    batch, _, bands = mel.shape
     below = 3.5 + 5.5 * torch.rand(batch, 1, 1, device=mel.device)
     colour = tilt * torch.randn(batch, 1, 6, device=mel.device)
     colour = F.interpolate(colour, size=bands, mode="linear", align_corners=True)
