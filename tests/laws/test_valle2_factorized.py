@@ -72,7 +72,7 @@ def released(folder, levels):
 
 def test_a_folder_with_such_a_codec_speaks_and_other_levels_are_refused(tmp_path):
     speaker = registry.load(released(tmp_path / "levels-6", 6))
-    speech = speaker.speak("Hello.", (babble(2.0), 16_000), seed=1)
+    speech = speaker.speak("Hello.", registry.example_prompt(), seed=1)
     assert speech.duration_seconds > 0.1
     with pytest.raises(CheckpointError, match="speaks 4 levels of 16 codes, the codec has 6 of 16"):
         registry.load(released(tmp_path / "levels-4", 4))
@@ -90,9 +90,9 @@ def test_without_the_judges_package_several_candidates_are_refused_before_any_is
         lambda *given, **more: drawn.append(1) or start(*given, **more),
     )
     with pytest.raises(ConfigError, match=r"best_of needs.*pip install 'parlando\[evaluate\]'"):
-        speaker.speak("Hello.", (babble(2.0), 16_000), best_of=2)
+        speaker.speak("Hello.", registry.example_prompt(), best_of=2)
     assert not drawn
-    speaker.speak("Hello.", (babble(2.0), 16_000))
+    speaker.speak("Hello.", registry.example_prompt())
     assert drawn
 
 

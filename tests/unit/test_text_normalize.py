@@ -62,6 +62,12 @@ def test_nothing_to_speak_is_an_error(text: str) -> None:
         normalize(text)
 
 
+def test_marks_of_other_scripts_and_of_symbols_are_dropped() -> None:
+    assert normalize("0\U0001e01b a\u20d0b") == "zero ab"
+    # No letter has these two in one character.
+    assert normalize("x\u0301y") == "x\u0301y"
+
+
 _MIXED = st.lists(
     st.sampled_from([written for written, _ in CASES]) | st.text(max_size=12), max_size=6
 ).map(" ".join)

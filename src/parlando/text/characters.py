@@ -80,4 +80,7 @@ def _character(character: str) -> str:
         if name.startswith("GREEK") and " LETTER " in name:
             return f" {name.split(' LETTER ')[1].split()[-1 if 'FINAL' in name else 0].lower()} "
         return " "
-    return character if category == "Mn" and name.startswith("COMBINING") else " "
+    if category == "Mn":
+        # The marks of Latin letters; those of symbols and of other scripts say nothing here.
+        return character if "\u0300" <= character <= "\u036f" else ""
+    return " "
