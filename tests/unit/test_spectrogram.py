@@ -148,3 +148,30 @@ def test_the_mel_distance_ignores_phase_and_the_complex_one_does_not():
     reference = _noise(1, 8192)
     assert multi_resolution_mel_distance(-reference, reference, 16_000) < 1e-5
     assert compressed_complex_distance(-reference, reference) > 0.1
+
+
+def test_phases_may_count_for_low_frequencies_and_chosen_items_alone():
+    reference = _noise(2, 8192)
+    turned = -reference
+    fine = compressed_complex_distance(turned, reference)
+    assert compressed_complex_distance(turned, reference, phase_share=0.0) < 1e-6
+    low = compressed_complex_distance(turned, reference, phase_share=0.25)
+    assert low.item() == pytest.approx(0.25 * fine.item(), rel=0.05)
+    one = compressed_complex_distance(turned, reference, phases=torch.tensor([True, False]))
+    assert one.item() == pytest.approx(0.5 * fine.item(), rel=0.05)
+
+
+def test_an_unforeseen_phase_softens_what_the_complex_distance_trains():
+    """The best level for sounds of the right spectrum and any phase; magnitudes leave it be."""
+    reference, produced = _noise(8, 16_384), _noise(8, 16_384, seed=1)
+
+    def best_gain(phase_share: float) -> float:
+        gains = torch.linspace(0.3, 1.5, 25)
+        distances = [
+            compressed_complex_distance(gain * produced, reference, phase_share=phase_share)
+            for gain in gains
+        ]
+        return float(gains[int(torch.stack(distances).argmin())])
+
+    assert best_gain(1.0) < 0.5
+    assert best_gain(0.0) == pytest.approx(1.0, abs=0.15)

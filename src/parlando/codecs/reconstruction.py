@@ -1,5 +1,6 @@
 """What every codec is trained by: distances of spectra, and critics of what it produces."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -28,7 +29,12 @@ class Reconstruction(NamedTuple):
 
 
 def sampled_distances(
-    produced: Tensor, reference: Tensor, rate_hz: int, phases: Tensor | None = None
+    produced: Tensor,
+    reference: Tensor,
+    rate_hz: int,
+    *,
+    phase_hz: float = math.inf,
+    phases: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute the mel and the complex distance of ``(B, S)`` at one random window each.
 
@@ -38,27 +44,33 @@ def sampled_distances(
         produced: ``(B, S)``.
         reference: ``(B, S)``.
         rate_hz: sampling rate.
-        phases: ``(B,)`` items that the complex distance is of; none: all.
+        phase_hz: frequency below which the complex distance compares phases; above, magnitudes.
+        phases: ``(B,)`` items in which it does; none: all.
     """
     mel = int(torch.randint(len(_MEL_WINDOWS), ()))
     fine = int(torch.randint(len(_COMPLEX_WINDOWS), ()))
-    # What is left out is compared with itself, which costs nothing and keeps the shapes.
-    kept = None if phases is None else phases[:, None]
-    told = produced if kept is None else torch.where(kept, produced, 0.0)
-    expected = reference if kept is None else torch.where(kept, reference, 0.0)
     with torch.autocast(produced.device.type, enabled=False):
         return (
             multi_resolution_mel_distance(
                 produced, reference, rate_hz, (_MEL_WINDOWS[mel],), (_MEL_BANDS[mel],)
             ),
-            compressed_complex_distance(told, expected, (_COMPLEX_WINDOWS[fine],)),
+            compressed_complex_distance(
+                produced,
+                reference,
+                (_COMPLEX_WINDOWS[fine],),
+                phase_share=_phase_share(phase_hz, rate_hz),
+                phases=phases,
+            ),
         )
 
 
-def distances(produced: Tensor, reference: Tensor, rate_hz: int) -> dict[str, float]:
+def distances(
+    produced: Tensor, reference: Tensor, rate_hz: int, *, phase_hz: float = math.inf
+) -> dict[str, float]:
     """Return ``mel`` (nepers) and ``complex`` of ``(B, S)`` with all windows."""
     mel = multi_resolution_mel_distance(produced, reference, rate_hz, _MEL_WINDOWS, _MEL_BANDS)
-    fine = compressed_complex_distance(produced, reference, _COMPLEX_WINDOWS)
+    share = _phase_share(phase_hz, rate_hz)
+    fine = compressed_complex_distance(produced, reference, _COMPLEX_WINDOWS, phase_share=share)
     return {"mel": float(mel), "complex": float(fine)}
 
 
@@ -82,3 +94,7 @@ def discriminate(critics: Critics, heard: Reconstruction, learns: bool) -> Phase
         return PhaseResult(losses={"discriminator": idle})
     judged, expected = critics(heard.produced), critics(heard.reference)
     return PhaseResult(losses={"discriminator": discriminator_loss(judged, expected)})
+
+
+def _phase_share(phase_hz: float, rate_hz: int) -> float:
+    return min(1.0, 2.0 * phase_hz / rate_hz)

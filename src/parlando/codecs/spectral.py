@@ -40,6 +40,7 @@ class SpectralEncoder(nn.Module):
         super().__init__()
         self.hop_samples = hop_samples
         self.fft_samples = fft_samples
+        self.phase_hz = phase_hz
         self.phase_bins = int(phase_hz * fft_samples / rate_hz)
         bins = fft_samples // 2 + 1
         self.input = nn.Linear(bins + 2 * self.phase_bins, width)

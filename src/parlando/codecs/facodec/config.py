@@ -1,9 +1,12 @@
 """Configuration of the factorized codec."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from parlando.contracts import ConfigError
+
+Stage = Literal["autoencoder", "joint", "decoder"]
+"""Stages of training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ class FACodecObjectiveConfig:
     paper's, those of the speaker and of the complex distance apart, which it does not give.
     """
 
-    stage: Literal["autoencoder", "joint", "decoder"] = "autoencoder"
+    stage: Stage = "autoencoder"
     """``autoencoder``: noise for quantizers; ``joint``: all; ``decoder``: the rest is frozen."""
     level_bits: float = 9.0
     """Bits of a frame that each level carries through the noise: a little less than its codes."""
@@ -99,6 +102,9 @@ class FACodecObjectiveConfig:
     (speaker consistency, not in the paper); 0 is off."""
     exchange_share: float = 0.5
     """Share of the items that are also decoded so, without detail."""
+    exchange_strength: float = 1.0
+    """The timbre goes up to so many times as far as the other item's lies, as when a voice is
+    converted with that strength; 1 goes no farther."""
     reconstruct_detail_only: bool = False
     """The distance to the waveform trains detail alone, as in the published code."""
     mel_weight: float = 10.0
@@ -137,13 +143,13 @@ class FACodecObjectiveConfig:
     """Weight of the feature-matching loss."""
 
     def __post_init__(self) -> None:
-        if self.stage not in ("autoencoder", "joint", "decoder"):
-            raise ConfigError(
-                f"stage is {self.stage!r}; choose 'autoencoder', 'joint' or 'decoder'"
-            )
+        if self.stage not in get_args(Stage):
+            raise ConfigError(f"stage is {self.stage!r}; choose of {', '.join(get_args(Stage))}")
         for name in ("detail_dropout", "disguised_detail_dropout", "exchange_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a share between 0 and 1")
+        if self.exchange_strength < 1.0:
+            raise ConfigError(f"exchange_strength is {self.exchange_strength}; give 1 or more")
         if self.level_bits <= 0.0:
             raise ConfigError(f"level_bits is {self.level_bits}; give more than 0")
         if any(window < 4 or window % 4 for window in self.critic_windows):
@@ -189,9 +195,7 @@ def tiny() -> FACodecConfig:
     )
 
 
-def paper_objective(
-    stage: Literal["autoencoder", "joint", "decoder"],
-) -> FACodecObjectiveConfig:
+def paper_objective(stage: Stage) -> FACodecObjectiveConfig:
     """One stage of training :func:`paper` on an accelerator, with the published critics."""
     return FACodecObjectiveConfig(
         stage=stage,

@@ -5,6 +5,7 @@ every frame; timbre is one vector of the whole recording, which the decoder is t
 conditional layer norm on its input.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
@@ -217,6 +218,11 @@ class FACodec(nn.Module):
     def timbre_width(self) -> int:
         """Width W of the timbre vector."""
         return self.timbre_extractor.output.out_features
+
+    @property
+    def phase_hz(self) -> float:
+        """Frequency below which the encoder sees phases; it sees all unless it tells of a limit."""
+        return float(getattr(self.encoder, "phase_hz", math.inf))
 
     @property
     def bits_per_second(self) -> float:

@@ -41,7 +41,7 @@ class FACodecObjective(nn.Module):
     ``disguised`` ``(B,)`` the codes are those of the source, which says the same in another voice
     where it is disguised; the timbre is the waveform's, which is to come out. So codes cannot tell
     the voice (information perturbation, Choi et al. 2021, section 3.1). Phases of another voice
-    say nothing of the waveform's: there the complex distance is left out.
+    say nothing of the waveform's: there the complex distance compares magnitudes.
 
     Args:
         codec: what is trained; the stage ``decoder`` freezes all of it but the decoder.
@@ -165,7 +165,9 @@ class FACodecObjective(nn.Module):
             for ending, names in (("", ATTRIBUTES), ("_without_detail", ATTRIBUTES[:-1])):
                 latent = torch.stack([factors.latents[name] for name in names]).sum(0)
                 produced = self.codec.decode(latent, timbre)
-                found = distances(produced, waveform, self.codec.rate_hz)
+                found = distances(
+                    produced, waveform, self.codec.rate_hz, phase_hz=self.codec.phase_hz
+                )
                 figures |= {name + ending: value for name, value in found.items()}
             if not self._freezes:
                 figures |= self._read(factors, timbre, batch, 0.0)[1]
@@ -243,7 +245,9 @@ class FACodecObjective(nn.Module):
         disguised = batch.get("disguised")
         produced = self.codec.decode(self._decoded_latent(factors, disguised), timbre).float()
         own = None if disguised is None else ~disguised
-        mel, fine = sampled_distances(produced, waveform, self.codec.rate_hz, own)
+        mel, fine = sampled_distances(
+            produced, waveform, self.codec.rate_hz, phase_hz=self.codec.phase_hz, phases=own
+        )
         losses = {"mel": config.mel_weight * mel, "complex": config.complex_weight * fine}
         figures: dict[str, float] = {}
         steps = config.reversal_warmup_steps
@@ -276,7 +280,11 @@ class FACodecObjective(nn.Module):
         count = max(1, round(len(timbre) * self.config.exchange_share))
         said = torch.stack([factors.latents[name][:count] for name in ATTRIBUTES[:-1]]).sum(0)
         speaker, mask = batch["speaker"], batch["frame_mask"][:count]
-        produced = self.codec.decode(said, timbre.roll(-1, 0)[:count]).float()
+        farther = self.config.exchange_strength - 1.0
+        strength = 1.0 + farther * torch.rand(count, 1, device=timbre.device)
+        produced = self.codec.decode(
+            said, timbre[:count] + strength * (timbre.roll(-1, 0) - timbre)[:count]
+        ).float()
         wanted, own = speaker.roll(-1)[:count], speaker[:count]
         exchange, heard = exchange_loss(listener, produced, mask, wanted, own)
         return {"listener": recognition, "exchange": exchange}, figures | heard

@@ -4,6 +4,7 @@ Source: NaturalSpeech 2, section 3.1. The continuous latent of a frame is the su
 vectors; it is what latent diffusion generates and what the decoder reads.
 """
 
+import math
 from collections.abc import Iterable
 from typing import cast
 
@@ -101,6 +102,11 @@ class RVQCodec(nn.Module):
         variance = (flat - mean).square().mean()
         self.latent_std.copy_(self.latent_std.square().lerp(variance, 1.0 - decay).sqrt())
         self.latent_mean.copy_(mean)
+
+    @property
+    def phase_hz(self) -> float:
+        """Frequency below which the encoder sees phases; it sees all unless it tells of a limit."""
+        return float(getattr(self.encoder, "phase_hz", math.inf))
 
     @property
     def bits_per_second(self) -> float:

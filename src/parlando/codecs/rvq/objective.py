@@ -179,7 +179,9 @@ class RVQObjective(nn.Module):
     def _generate(self, waveform: Tensor, listens: bool) -> PhaseResult:
         latent, losses, logs = self._disturbed_latent(waveform)
         produced = self.codec.decode(latent).float()
-        mel, fine = sampled_distances(produced, waveform, self.codec.rate_hz)
+        mel, fine = sampled_distances(
+            produced, waveform, self.codec.rate_hz, phase_hz=self.codec.phase_hz
+        )
         losses |= {"mel": mel, "complex": self.complex_weight * fine}
         if listens:
             assert self.critics is not None
@@ -239,7 +241,7 @@ class RVQObjective(nn.Module):
         return figures | found
 
     def _distances(self, produced: Tensor, waveform: Tensor) -> dict[str, float]:
-        return distances(produced, waveform, self.codec.rate_hz)
+        return distances(produced, waveform, self.codec.rate_hz, phase_hz=self.codec.phase_hz)
 
     def _whole_frames(self, waveform: Tensor) -> Tensor:
         hop = self.codec.hop_samples
