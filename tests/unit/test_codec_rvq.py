@@ -1,5 +1,7 @@
 """The ``rvq`` codec: lengths, latents, statistics; its spectral backbone."""
 
+import math
+
 import pytest
 import torch
 
@@ -115,6 +117,12 @@ def test_polarity_is_seen_where_phases_are_only():
         blind, seeing = _encoder(0.0), _encoder(600.0)
         torch.testing.assert_close(blind(-waveform), blind(waveform), rtol=1e-4, atol=1e-4)
         assert (seeing(-waveform) - seeing(waveform)).abs().max() > 1e-2
+
+
+def test_the_codec_tells_how_far_it_sees_phases():
+    assert _codec().phase_hz == 600.0
+    with torch.device("meta"):
+        assert build_rvq(paper()).phase_hz == math.inf
 
 
 def test_silence_and_clipping_stay_finite():
