@@ -88,7 +88,7 @@ def test_a_card_tells_every_figure_how_it_was_measured_and_the_licences(weights)
     folder = weights / "rvq-small"
     curve = [{"step": step, "pesq": step / 1000} for step in range(0, 5001, 100)]
     curve[-1]["stoi"] = 0.94
-    stages = [{"recipe": "codec-small-3-decoder", "steps": 6096, "minutes": 31.0}]
+    stages = [{"recipe": "codec-small-2-joint", "steps": 6096, "minutes": 31.0}]
     for name, content in (("quality", QUALITY), ("curve", curve), ("stages", stages)):
         (folder / f"{name}.json").write_text(json.dumps(content))
     text = cards.card_text("rvq-small", weights, RECIPES)
@@ -103,11 +103,11 @@ def test_a_card_tells_every_figure_how_it_was_measured_and_the_licences(weights)
         "- utterances: 20",
         "- judges voice: resemblyzer",
         "- remarks: a quick look",
-        "| codec-small-3-decoder | 6,096 | 31 |",
+        "| codec-small-2-joint | 6,096 | 31 |",
         "| step | pesq | stoi |",
         "| 0 | 0 | – |",
         "| 5000 | 5 | 0.94 |",
-        "- `recipes/codec-small-3-decoder.toml`: speechocean762 drawn 0.35 times as often",
+        "- `recipes/codec-small-2-joint.toml`: speechocean762 drawn 0.35 times as often",
     ):
         assert f"\n{line}\n" in text
     curve_table = text.split("## Learning curve")[1].split("##")[0]
