@@ -588,6 +588,8 @@ def test_configurations_are_checked():
         FACodecObjectiveConfig(detail_dropout=1.5)
     with pytest.raises(ConfigError, match="disguised_detail_dropout"):
         FACodecObjectiveConfig(disguised_detail_dropout=-0.1)
+    with pytest.raises(ConfigError, match="exchange_strength"):
+        FACodecObjectiveConfig(exchange_strength=0.9)
     with pytest.raises(ConfigError, match="level_bits"):
         FACodecObjectiveConfig(level_bits=0.0)
     with pytest.raises(ConfigError, match="multiples of 4"):
