@@ -1,14 +1,13 @@
 """Training the factorized codec: three stages, four means of disentanglement, each a switch."""
 
 import dataclasses
-import math
 
 import pytest
 import torch
+from facodeclike import PHONES, SPEAKERS, codec, decoder_inputs, labelled, objective
 from torch import Tensor
 
 from parlando.codecs.facodec.config import (
-    FACodecConfig,
     FACodecObjectiveConfig,
     paper,
     paper_objective,
@@ -26,7 +25,6 @@ from parlando.contracts import ConfigError, Objective
 from parlando.nn.discriminators import BandCritic, PeriodCritic
 
 STAGES = ("autoencoder", "joint", "decoder")
-PHONES, SPEAKERS = 7, 3
 SUPERVISED = {"pitch", "phone", "speaker"}
 REVERSED = {
     "reversed_prosody_phone",
@@ -35,50 +33,6 @@ REVERSED = {
     "reversed_detail_pitch",
     "reversed_sum_speaker",
 }
-
-
-def labelled(items: int = 4, syllables: int = 5) -> dict[str, Tensor]:
-    """Syllables of four frames of three voices; the phone is the vowel, the pitch the fundamental.
-
-    The last item ends in a frame of padding and has a syllable of unknown phones.
-    """
-    generator = torch.Generator().manual_seed(3)
-    phones = torch.randint(1, PHONES, (items, syllables), generator=generator)
-    pitch = torch.randn(items, syllables, generator=generator)
-    speaker = torch.arange(items) % SPEAKERS
-    f0 = (100.0 + 60.0 * speaker[:, None]) * (0.1 * pitch).exp()
-    phase = 2 * math.pi * (f0.repeat_interleave(800, 1) / 16_000).cumsum(1)
-    tilt = (0.3 + 0.3 * phones).repeat_interleave(800, 1)
-    voice = sum((k * phase).sin() * k**-tilt for k in range(1, 16))
-    mask = torch.ones(items, 4 * syllables, dtype=torch.bool)
-    mask[-1, -1] = False
-    phones = phones.repeat_interleave(4, 1)
-    phones[-1, :4] = 0
-    voiced = torch.ones_like(mask)
-    voiced[0, 4:8] = False
-    voice = voice * voiced.repeat_interleave(200, 1) * mask.repeat_interleave(200, 1)
-    return {
-        "waveform": 0.1 * voice,
-        "phones": phones,
-        "pitch": pitch.repeat_interleave(4, 1) * voiced,
-        "voiced": voiced & mask,
-        "frame_mask": mask,
-        "speaker": speaker,
-    }
-
-
-def codec(config: FACodecConfig | None = None) -> FACodec:
-    torch.manual_seed(0)
-    made = build_facodec(config or tiny())
-    torch.nn.init.normal_(made.conditioning.projection.weight, std=0.3)
-    return made
-
-
-def objective(stage: str, critics: bool = False, **options) -> FACodecObjective:
-    options = {"reversal_warmup_steps": 0, "head_width": 8} | options
-    windows = (64, 128) if critics else ()
-    config = FACodecObjectiveConfig(stage=stage, critic_windows=windows, critic_width=2, **options)
-    return build_facodec_objective(codec(), config, phones=PHONES, speakers=SPEAKERS)
 
 
 def readers(**weights: float) -> AttributeReaders:
@@ -91,13 +45,6 @@ def readers(**weights: float) -> AttributeReaders:
         speakers=SPEAKERS,
         weights=AttributeWeights(**weights),
     )
-
-
-def decoder_inputs(trained: FACodecObjective) -> list[Tensor]:
-    """Return a list to which every forward pass adds the latent that is to be decoded."""
-    seen: list[Tensor] = []
-    trained.codec.conditioning.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    return seen
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -285,20 +232,6 @@ def test_detail_is_dropped_by_whole_items(stage):
         assert torch.equal(whole, ~missing)
 
 
-def test_disguised_items_have_a_dropout_of_their_own():
-    trained = objective("joint", detail_dropout=0.0)
-    trained.codec.quantizers.eval()
-    batch = labelled()
-    disguised = torch.tensor([True, False, True, False])
-    marked = batch | {"source": batch["waveform"], "disguised": disguised}
-    with torch.no_grad():
-        latents = trained.codec.factorize(trained.codec.features(batch["waveform"])).latents
-    seen = decoder_inputs(trained)
-    trained("generator", marked, 0, None)
-    told = latents["prosody"] + latents["content"]
-    assert torch.equal((seen[0] - told).abs().amax(dim=(1, 2)) < 1e-4, disguised)
-
-
 def test_the_distance_may_train_detail_alone():
     trained = objective("joint", reconstruct_detail_only=True, detail_dropout=0.0)
     losses = trained("generator", labelled(), 0, None).losses
@@ -412,94 +345,6 @@ def test_audio_is_one_item_of_whole_frames(stage):
     for samples, rate_hz in sounds.values():
         assert samples.shape == (20 * 200,)
         assert rate_hz == 16_000
-
-
-def test_codes_come_of_the_source_and_timbre_and_target_of_the_waveform():
-    trained = objective("joint").eval()
-    batch = labelled()
-    other = batch["waveform"].roll(1, 0)
-    features = trained.codec.features
-    with torch.no_grad():
-        expected = trained.codec.factorize(features(other)).codes
-        timbre = trained.codec.timbre_of(features(batch["waveform"]), batch["frame_mask"])
-        factors, told = trained._encode(batch["waveform"], batch | {"source": other})
-    assert torch.equal(factors.codes, expected)
-    torch.testing.assert_close(told, timbre)
-
-
-def test_phases_of_disguised_items_do_not_count():
-    trained = objective("autoencoder")
-    batch = labelled()
-    batch |= {"source": batch["waveform"]}
-    trained.codec.decode = lambda latent, timbre: -batch["waveform"]
-    losses = []
-    for disguised in (False, True):
-        marked = batch | {"disguised": torch.full((len(batch["waveform"]),), disguised)}
-        losses.append(trained("generator", marked, 0).losses)
-    assert losses[0]["complex"] > 0.1
-    assert losses[1]["complex"] < 1e-5
-    assert losses[0]["mel"] < 1e-5
-
-
-def test_who_is_heard_is_asked_of_exchanged_timbres_without_detail():
-    trained = objective("joint", exchange_weight=2.0, exchange_share=0.5, detail_dropout=0.0)
-    batch = labelled()
-    heard, seen = [], decoder_inputs(trained)
-    trained.codec.conditioning.register_forward_pre_hook(lambda _, given: heard.append(given[1]))
-    losses = trained("generator", batch, 0, None).losses
-    assert [len(latent) for latent in seen] == [4, 2]
-    torch.testing.assert_close(heard[1], heard[0].roll(-1, 0)[:2])
-    # What is heard of the others teaches the codec, and not the listener, which recordings teach.
-    listener = list(trained.listener.parameters())
-    codec_weight = trained.codec.encoder.output.weight
-    for name, teaches in (("exchange", False), ("listener", True)):
-        gradients = torch.autograd.grad(
-            losses[name], [codec_weight, *listener], retain_graph=True, allow_unused=True
-        )
-        assert (gradients[0] is not None) is not teaches
-        assert all((each is not None) is teaches for each in gradients[1:])
-    assert losses["exchange"] > 0.0
-    halved = objective("joint", exchange_weight=2.0, reversal_warmup_steps=4)
-    assert halved("generator", batch, 0, None).losses["exchange"] == 0.0
-
-
-def test_an_exchange_may_go_beyond_the_other_timbre():
-    trained = objective("joint", exchange_weight=2.0, exchange_share=1.0, exchange_strength=3.0)
-    heard = []
-    trained.codec.conditioning.register_forward_pre_hook(lambda _, given: heard.append(given[1]))
-    for _ in range(8):
-        trained("generator", labelled(), 0, None)
-    strengths = []
-    for own, exchanged in zip(heard[::2], heard[1::2], strict=True):
-        way = own.roll(-1, 0) - own
-        found = ((exchanged - own) * way).sum(-1) / way.square().sum(-1)
-        torch.testing.assert_close(exchanged, own + found[:, None] * way, rtol=1e-3, atol=1e-4)
-        strengths.append(found)
-    drawn = torch.cat(strengths)
-    assert drawn.min() > 0.99
-    assert drawn.max() < 3.01
-    assert drawn.std() > 0.3
-
-
-def test_the_decoder_alone_may_learn_from_the_exchange():
-    trained = objective("decoder", exchange_weight=2.0, reversal_warmup_steps=0)
-    losses = trained("generator", labelled(), 0, None).losses
-    learning = trained.parameters_of("generator")
-    gradients = torch.autograd.grad(losses["exchange"], learning, allow_unused=True)
-    reached = {id(p) for p, g in zip(learning, gradients, strict=True) if g is not None}
-    assert reached == {
-        id(p)
-        for part in ("conditioning", "decoder")
-        for p in getattr(trained.codec, part).parameters()
-    }
-
-
-def test_an_exchange_among_one_speaker_counts_nothing():
-    trained = objective("joint", exchange_weight=2.0)
-    alone = labelled() | {"speaker": torch.zeros(4, dtype=torch.int64)}
-    result = trained("generator", alone, 0, None)
-    assert result.losses["exchange"] == 0.0
-    assert result.logs["exchange/speaker_accuracy"] == 0.0
 
 
 def learn(trained: FACodecObjective, batch: dict[str, Tensor], steps: int) -> None:
