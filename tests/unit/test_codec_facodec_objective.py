@@ -24,7 +24,7 @@ from parlando.codecs.facodec.supervision import (
 from parlando.contracts import ConfigError, Objective
 from parlando.nn.discriminators import BandCritic, PeriodCritic
 
-STAGES = ("autoencoder", "joint", "decoder")
+STAGES = ("autoencoder", "joint", "detail", "decoder")
 SUPERVISED = {"pitch", "phone", "speaker"}
 REVERSED = {
     "reversed_prosody_phone",
@@ -70,7 +70,9 @@ def test_gradients_reach_what_learns_and_nothing_else(stage):
     modules = {n.split(".")[1] for n, p in trained.named_parameters() if id(p) in learning}
     expected = {"conditioning", "decoder"}
     if stage != "decoder":
-        expected |= {"encoder", "quantizers", "timbre_extractor", "pitch_head", "readers"}
+        expected |= {"quantizers"}
+    if stage in ("autoencoder", "joint"):
+        expected |= {"encoder", "timbre_extractor", "pitch_head", "readers"}
     assert modules == expected
 
 
@@ -252,8 +254,9 @@ def test_discriminator_phase_touches_critics_alone():
     assert any(p.grad.any() for p in trained.critics.parameters())
 
 
-def test_decoder_stage_leaves_codes_and_timbre_valid():
-    trained, batch = objective("decoder"), labelled()
+@pytest.mark.parametrize("stage", STAGES[2:])
+def test_late_stages_leave_what_they_freeze_valid(stage):
+    trained, batch = objective(stage), labelled()
     before = {k: v.clone() for k, v in trained.codec.state_dict().items()}
     trained.eval()
     trained.train()
@@ -261,7 +264,9 @@ def test_decoder_stage_leaves_codes_and_timbre_valid():
     sum(trained("generator", batch, 0, None).losses.values()).backward()
     optimizer.step()
     moved = {k for k, v in trained.codec.state_dict().items() if not torch.equal(v, before[k])}
-    assert {name.split(".")[0] for name in moved} == {"decoder", "conditioning"}
+    detail = {name for name in before if name.startswith("quantizers.detail.")}
+    assert {name.split(".")[0] for name in moved - detail} == {"decoder", "conditioning"}
+    assert moved & detail == (detail if stage == "detail" else set())
 
 
 def test_joint_stage_moves_codebooks_in_training_only():

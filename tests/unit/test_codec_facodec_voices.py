@@ -104,3 +104,16 @@ def test_an_exchange_among_one_speaker_counts_nothing():
     result = trained("generator", alone, 0, None)
     assert result.losses["exchange"] == 0.0
     assert result.logs["exchange/speaker_accuracy"] == 0.0
+
+
+def test_the_listener_goes_on_in_the_next_stage_where_it_fits():
+    trained, later = (objective("joint", exchange_weight=1.0) for _ in range(2))
+    state = {name: tensor + 1.0 for name, tensor in trained.state_dict().items()}
+    assert later.take_readers(state)
+    for name, tensor in later.listener.state_dict().items():
+        assert torch.equal(tensor, state["listener." + name])
+    # An earlier stage without one leaves it as it was made.
+    before = {name: tensor.clone() for name, tensor in later.listener.state_dict().items()}
+    assert later.take_readers(objective("joint").state_dict())
+    for name, tensor in later.listener.state_dict().items():
+        assert torch.equal(tensor, before[name])

@@ -12,12 +12,15 @@ import torch
 
 from parlando.audio.spectrogram import hertz_to_mel, mel_filterbank
 
-BANDS = 32
-"""Mel bands in which spectra are compared: wide enough that no harmonic of a pitch is matched."""
+BANDS = 48
+"""Mel bands in which spectra are compared."""
 KINDS = 8
 """Kinds of sound that are told apart."""
-LIMIT_DB = 10.0
-"""No band of a kind is raised or lowered by more."""
+PASSES = 2
+"""What has been filtered is sorted once more, now that it is nearer, and filtered by what it still
+lacks."""
+LIMIT_DB = 16.0
+"""No band is raised or lowered by more, in all passes together."""
 
 _WINDOW_SECONDS = 0.032
 _MOST_FRAMES = 6000  # Of a longer recording so many are looked at, evenly spread.
@@ -29,9 +32,11 @@ _BLOCK_FRAMES = 1 << 12
 
 _ROUNDS = 8  # Of finding the kinds.
 _SHARPNESS_DB2 = 10.0  # Mean squared difference of bands that makes a kind e times less likely.
-_DOUBT_FRAMES = 8.0  # A kind that is heard in so many goes half the way from the average.
-_DOUBT_ALL_FRAMES = 60.0  # The same of all sounds: a short word holds other sounds than a prompt.
-_FADE = np.hanning(7)[1:-1] / np.hanning(7).sum()  # Over so many frames a filter becomes another.
+_DOUBT_FRAMES = (
+    16.0  # A kind that is heard in so many goes half the way from the average, each pass.
+)
+_DOUBT_ALL_FRAMES = 150.0  # The same of all sounds: a short word holds other sounds than a prompt.
+_FADE = np.hanning(13)[1:-1] / np.hanning(13).sum()  # Over so many frames a filter becomes another.
 
 
 def match_timbre(samples: np.ndarray, like: np.ndarray, rate_hz: int) -> np.ndarray:
@@ -40,10 +45,12 @@ def match_timbre(samples: np.ndarray, like: np.ndarray, rate_hz: int) -> np.ndar
     The frames of both are sorted into :data:`KINDS` kinds by the shapes of their spectra, each
     relative to the average of its own side, so that the vowels of one stand beside the vowels of
     the other whatever is said. Each kind gets a filter that makes its bands as loud, on average, as
-    they are in the other; the less of a kind is heard, the nearer is its filter to the one that
-    does so for all sounds, whose gain is 0 dB at the median band. From frame to frame they fade
-    into each other. Where little is heard of either side at all, such as one word, all filters do
-    less. Bands in which either side holds nothing get the gain of the nearest that do.
+    they are in the other, beside its other bands: how loud a kind is as a whole belongs to what is
+    said. The less of a kind is heard, the nearer is its filter to the one that does so for all
+    sounds, whose gain is 0 dB at the median band. From frame to frame they fade into each other.
+    Where little is heard of either side at all, such as one word, all filters do less. Bands in
+    which either side holds nothing get the gain of the nearest that do. All this is done
+    :data:`PASSES` times.
 
     Source: a filter in place of a vocoder after Kobayashi et al. 2014 (statistical voice conversion
     with direct waveform modification), whose mixture is trained on the same sentences of both
@@ -63,7 +70,15 @@ def match_timbre(samples: np.ndarray, like: np.ndarray, rate_hz: int) -> np.ndar
     if not (finite and np.any(samples) and np.any(like)):
         return samples
     window = 4 * round(_WINDOW_SECONDS * rate_hz / 4)
-    own, other = (_Heard.of(sound, rate_hz, window) for sound in (samples, like))
+    other = _Heard.of(like, rate_hz, window)
+    for _ in range(PASSES):
+        samples = _filtered(samples, other, rate_hz, window)
+    return samples
+
+
+def _filtered(samples: np.ndarray, other: "_Heard", rate_hz: int, window: int) -> np.ndarray:
+    """Filter ``(S,)`` once."""
+    own = _Heard.of(samples, rate_hz, window)
     held = _held(own.average_db, other.average_db)
     if not held.any():
         return samples
@@ -82,7 +97,7 @@ def match_timbre(samples: np.ndarray, like: np.ndarray, rate_hz: int) -> np.ndar
         for band in further_db.T:
             band[:] = np.convolve(band, _FADE)[reach:-reach]
         gains_db = kinds.overall_db + further_db
-        gains_db = np.clip(gains_db, -LIMIT_DB, LIMIT_DB) @ to_bins
+        gains_db = np.clip(gains_db, -LIMIT_DB / PASSES, LIMIT_DB / PASSES) @ to_bins
         gains = (10.0 ** (gains_db / 20.0)).astype(np.float32)
         filtered = (spectra * gains)[start - first : stop - first]
         # Four windows, each weighed twice, overlap everywhere: together they weigh 1.5.
@@ -141,7 +156,7 @@ class _Kinds:
     overall_db: np.ndarray
     """``(H,)``: by how much all sounds are to be raised on average, 0 at the median band."""
     gains_db: np.ndarray
-    """``(K, H)``: by how much more each kind is to be raised; 0 on average over all sounds."""
+    """``(K, H)``: by how much more each kind is to be raised; 0 on average over its bands."""
 
     @classmethod
     def of(cls, own: np.ndarray, other: np.ndarray) -> "_Kinds":
@@ -158,8 +173,9 @@ class _Kinds:
                 # Means of levels: a frame between two kinds would rule a mean of powers.
                 mean_db = theirs @ levels_db[1] / theirs.sum() - mine @ levels_db[0] / mine.sum()
                 gains_db[kind] = heard / (heard + _DOUBT_FRAMES) * (mean_db - overall_db)
-        # Otherwise speech would become louder than its pauses, which no kind is in, or less loud.
-        gains_db -= (of_own.mean(0) @ gains_db).mean()
+        # The shape only: a prompt's hisses may be louder for what it says. And speech becomes no
+        # louder than its pauses, which no kind is in.
+        gains_db -= gains_db.mean(1, keepdims=True)
         heard = min(len(own), len(other))
         share = heard / (heard + _DOUBT_ALL_FRAMES)
         overall_db = share * (overall_db - np.median(overall_db))

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from parlando.contracts import ConfigError
 
-Stage = Literal["autoencoder", "joint", "decoder"]
+Stage = Literal["autoencoder", "joint", "detail", "decoder"]
 """Stages of training."""
 
 
@@ -75,12 +75,14 @@ class FACodecObjectiveConfig:
     """One stage of training the ``facodec`` codec, its means of disentanglement and its critics.
 
     The stages follow each other: ``autoencoder``, then fit the codebooks, ``joint``, ``decoder``.
+    Between the last two, ``detail`` learns what the reconstruction lacks, with no other aim.
     The fourth means, the information bottleneck, is ``code_width`` of the model. Weights are the
     paper's, those of the speaker and of the complex distance apart, which it does not give.
     """
 
     stage: Stage = "autoencoder"
-    """``autoencoder``: noise for quantizers; ``joint``: all; ``decoder``: the rest is frozen."""
+    """``autoencoder``: noise for quantizers; ``joint``: all; ``detail``: its quantizer and the
+    decoder, ``decoder``: that alone, while the rest is frozen."""
     level_bits: float = 9.0
     """Bits of a frame that each level carries through the noise: a little less than its codes."""
     supervision: bool = True

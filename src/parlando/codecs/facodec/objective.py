@@ -1,4 +1,4 @@
-"""What the ``facodec`` codec learns, in three stages: autoencoder, quantizers with it, decoder.
+"""What the ``facodec`` codec learns, in stages: autoencoder, quantizers with it, detail, decoder.
 
 The order is that of the ``rvq`` codec, for its reason: quantizers that learn from the start chase
 latents that move faster than their codebooks. In the autoencoder's stage every level is
@@ -44,7 +44,8 @@ class FACodecObjective(nn.Module):
     say nothing of the waveform's: there the complex distance compares magnitudes.
 
     Args:
-        codec: what is trained; the stage ``decoder`` freezes all of it but the decoder.
+        codec: what is trained; the stage ``decoder`` freezes all of it but the decoder, the stage
+            ``detail`` all but that and the quantizer of detail.
         config: stage and weights.
         phones: number of phone classes.
         speakers: number of speakers.
@@ -80,7 +81,7 @@ class FACodecObjective(nn.Module):
         self.phases: tuple[str, ...] = ("generator",)
         if critics is not None:
             self.phases = ("generator", "discriminator")
-        self._freezes = config.stage == "decoder"
+        self._freezes = config.stage in ("detail", "decoder")
         if self._freezes:
             for module in self._frozen():
                 module.requires_grad_(False)
@@ -94,7 +95,7 @@ class FACodecObjective(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> "FACodecObjective":
-        """Switch to training, except for what the stage ``decoder`` freezes."""
+        """Switch to training, except for what the stages ``detail`` and ``decoder`` freeze."""
         super().train(mode)
         if self._freezes:
             for module in self._frozen():
@@ -206,21 +207,17 @@ class FACodecObjective(nn.Module):
         return {name: (wave[0].cpu().numpy(), self.codec.rate_hz) for name, wave in sounds.items()}
 
     def take_readers(self, state: Mapping[str, Tensor]) -> bool:
-        """Go on with the readers of an earlier stage, where they are of the same shapes.
+        """Go on with the readers and the listener of an earlier stage, where their shapes agree.
 
         Args:
             state: the state of an objective.
 
         Returns:
-            whether they were.
+            whether the readers were; the listener goes on by itself.
         """
-        prefix = "readers."
-        found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        own = self.readers.state_dict()
-        if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in own.items()}:
-            return False
-        self.readers.load_state_dict(found)
-        return True
+        if self.listener is not None:
+            _take(self.listener, state, "listener.")
+        return _take(self.readers, state, "readers.")
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
@@ -240,7 +237,7 @@ class FACodecObjective(nn.Module):
 
     def _generate(self, batch: Mapping[str, Any], step: int, listens: bool) -> PhaseResult:
         waveform, config = self._whole_frames(batch["waveform"]), self.config
-        with torch.set_grad_enabled(not self._freezes):
+        with torch.set_grad_enabled(config.stage != "decoder"):
             factors, timbre = self._encode(waveform, batch)
         disguised = batch.get("disguised")
         produced = self.codec.decode(self._decoded_latent(factors, disguised), timbre).float()
@@ -255,7 +252,7 @@ class FACodecObjective(nn.Module):
         if not self._freezes:
             found, figures = self._read(factors, timbre, batch, warm * config.reversal_scale)
             losses |= found
-        if config.stage == "joint":
+        if config.stage in ("joint", "detail"):
             losses["commitment"] = config.commitment_weight * factors.commitment
         if self.listener is not None:
             found, heard = self._exchange(self.listener, factors, timbre, batch)
@@ -323,10 +320,11 @@ class FACodecObjective(nn.Module):
 
     def _frozen(self) -> list[nn.Module]:
         codec = self.codec
+        learning = ("detail",) if self.config.stage == "detail" else ()
         parts = (
             codec.encoder,
             codec.prosody_encoder,
-            codec.quantizers,
+            *(codec.quantizer(name) for name in ATTRIBUTES if name not in learning),
             codec.timbre_extractor,
             codec.pitch_head,
             self.readers,
@@ -351,6 +349,16 @@ def build_facodec_objective(
             bands=config.critic_bands,
         )
     return FACodecObjective(codec, config, phones=phones, speakers=speakers, critics=critics)
+
+
+def _take(module: nn.Module, state: Mapping[str, Tensor], prefix: str) -> bool:
+    """Load a part of a state, unless its names or shapes are others."""
+    found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    own = module.state_dict()
+    if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in own.items()}:
+        return False
+    module.load_state_dict(found)
+    return True
 
 
 def _weights(config: FACodecObjectiveConfig) -> AttributeWeights:
