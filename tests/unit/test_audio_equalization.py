@@ -129,6 +129,15 @@ def test_each_kind_of_sound_gets_the_spectrum_that_it_has_in_other_speech():
     assert max(missing_db(match_timbre(own, like, RATE))) < 2.5
 
 
+def test_how_loud_a_kind_is_beside_the_others_stays():
+    own = np.concatenate([_hum(1.0), _hiss(1.0)] * 3)
+    like = np.concatenate([_hum(2.0), 10 ** (10 / 20) * _hiss(2.0)])
+    made = match_timbre(own, like, RATE)
+    hum, hiss = slice(3200, 12800), slice(19200, 28800)
+    changes = [20 * np.log10(np.std(made[part]) / np.std(own[part])) for part in (hum, hiss)]
+    assert abs(changes[0] - changes[1]) < 2.5
+
+
 @pytest.mark.parametrize("samples", [1, 200, 1000])
 def test_a_moment_of_sound_can_be_filtered(samples):
     sound = _broad(1.0)[4000 : 4000 + samples]

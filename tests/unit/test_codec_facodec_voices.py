@@ -1,7 +1,11 @@
 """What teaches the factorized codec that codes are no voice: disguises, and exchanged timbres."""
 
+import pytest
 import torch
-from facodeclike import decoder_inputs, labelled, objective
+from facodeclike import codec, decoder_inputs, labelled, objective
+
+from parlando.codecs.facodec.config import FACodecObjectiveConfig
+from parlando.codecs.facodec.objective import build_facodec_objective
 
 
 def test_disguised_items_have_a_dropout_of_their_own():
@@ -85,8 +89,9 @@ def test_an_exchange_may_go_beyond_the_other_timbre():
     assert drawn.std() > 0.3
 
 
-def test_the_decoder_alone_may_learn_from_the_exchange():
-    trained = objective("decoder", exchange_weight=2.0, reversal_warmup_steps=0)
+@pytest.mark.parametrize("stage", ["detail", "decoder"])
+def test_the_decoder_alone_may_learn_from_the_exchange(stage):
+    trained = objective(stage, exchange_weight=2.0, reversal_warmup_steps=0)
     losses = trained("generator", labelled(), 0, None).losses
     learning = trained.parameters_of("generator")
     gradients = torch.autograd.grad(losses["exchange"], learning, allow_unused=True)
@@ -112,8 +117,11 @@ def test_the_listener_goes_on_in_the_next_stage_where_it_fits():
     assert later.take_readers(state)
     for name, tensor in later.listener.state_dict().items():
         assert torch.equal(tensor, state["listener." + name])
-    # An earlier stage without one leaves it as it was made.
+    # An earlier stage without one, or of other speakers, leaves it as it was made.
     before = {name: tensor.clone() for name, tensor in later.listener.state_dict().items()}
+    config = FACodecObjectiveConfig(stage="joint", head_width=8, exchange_weight=1.0)
+    others = build_facodec_objective(codec(), config, phones=7, speakers=5)
     assert later.take_readers(objective("joint").state_dict())
+    assert not later.take_readers(others.state_dict())
     for name, tensor in later.listener.state_dict().items():
         assert torch.equal(tensor, before[name])

@@ -32,9 +32,7 @@ _BLOCK_FRAMES = 1 << 12
 
 _ROUNDS = 8  # Of finding the kinds.
 _SHARPNESS_DB2 = 10.0  # Mean squared difference of bands that makes a kind e times less likely.
-_DOUBT_FRAMES = (
-    16.0  # A kind that is heard in so many goes half the way from the average, each pass.
-)
+_DOUBT_FRAMES = 16.0  # A kind heard in so many goes half the way from the average in a pass.
 _DOUBT_ALL_FRAMES = 150.0  # The same of all sounds: a short word holds other sounds than a prompt.
 _FADE = np.hanning(13)[1:-1] / np.hanning(13).sum()  # Over so many frames a filter becomes another.
 
@@ -173,8 +171,8 @@ class _Kinds:
                 # Means of levels: a frame between two kinds would rule a mean of powers.
                 mean_db = theirs @ levels_db[1] / theirs.sum() - mine @ levels_db[0] / mine.sum()
                 gains_db[kind] = heard / (heard + _DOUBT_FRAMES) * (mean_db - overall_db)
-        # The shape only: a prompt's hisses may be louder for what it says. And speech becomes no
-        # louder than its pauses, which no kind is in.
+        # The shape only: a prompt's hisses may be louder for what it says. Nor does speech become
+        # much louder than its pauses, which no kind is in.
         gains_db -= gains_db.mean(1, keepdims=True)
         heard = min(len(own), len(other))
         share = heard / (heard + _DOUBT_ALL_FRAMES)

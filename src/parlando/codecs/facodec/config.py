@@ -75,7 +75,7 @@ class FACodecObjectiveConfig:
     """One stage of training the ``facodec`` codec, its means of disentanglement and its critics.
 
     The stages follow each other: ``autoencoder``, then fit the codebooks, ``joint``, ``decoder``.
-    Between the last two, ``detail`` learns what the reconstruction lacks, with no other aim.
+    Between the last two, in ``detail``, that learns what the reconstruction lacks.
     The fourth means, the information bottleneck, is ``code_width`` of the model. Weights are the
     paper's, those of the speaker and of the complex distance apart, which it does not give.
     """
@@ -114,7 +114,7 @@ class FACodecObjectiveConfig:
     complex_weight: float = 60.0
     """Weight of the compressed complex distance."""
     commitment_weight: float = 0.25
-    """Weight of the distance of the vectors from their entries (``joint`` only)."""
+    """Weight of the distance of the vectors from their entries (``joint`` and ``detail``)."""
     pitch_weight: float = 5.0
     """Weight of F0 and voicing from prosody."""
     phone_weight: float = 5.0

@@ -152,8 +152,8 @@ class FACodecObjective(nn.Module):
 
         Returns:
             ``mel`` (nepers) and ``complex`` of the reconstruction, and both ``_without_detail``;
-            what each reader reads: ``phone_accuracy`` off content, ``pitch_error`` (of log-F0, in
-            an utterance's deviations) and ``voicing_accuracy`` off prosody, ``speaker_accuracy``
+            in the first two stages what each reader reads: ``phone_accuracy`` off content,
+            ``pitch_error`` (of log-F0, in an utterance's deviations) and ``voicing_accuracy`` off prosody, ``speaker_accuracy``
             off timbre, and of the adversaries ``prosody/phone_accuracy`` and so on. With
             quantizers also ``entries/prosody`` and so on, the entries in use (perplexity), the
             mean over the levels.
