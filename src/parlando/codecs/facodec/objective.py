@@ -153,10 +153,10 @@ class FACodecObjective(nn.Module):
         Returns:
             ``mel`` (nepers) and ``complex`` of the reconstruction, and both ``_without_detail``;
             in the first two stages what each reader reads: ``phone_accuracy`` off content,
-            ``pitch_error`` (of log-F0, in an utterance's deviations) and ``voicing_accuracy`` off prosody, ``speaker_accuracy``
-            off timbre, and of the adversaries ``prosody/phone_accuracy`` and so on. With
-            quantizers also ``entries/prosody`` and so on, the entries in use (perplexity), the
-            mean over the levels.
+            ``pitch_error`` (of log-F0, in an utterance's deviations) and ``voicing_accuracy``
+            off prosody, ``speaker_accuracy`` off timbre, and of the adversaries
+            ``prosody/phone_accuracy`` and so on. With quantizers also ``entries/prosody`` and so
+            on, the entries in use (perplexity), the mean over the levels.
         """
         waveform = self._whole_frames(batch["waveform"])
         with torch.autocast(waveform.device.type, enabled=False), torch.random.fork_rng():
