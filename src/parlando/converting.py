@@ -137,12 +137,6 @@ class VoiceConverter:
                 f"{where}: no voice is heard in it, as in noise or a whisper; give a recording of "
                 "one person speaking aloud"
             )
-        if not has_voice(prompt.samples, prompt.rate_hz):
-            where = voice if isinstance(voice, str | Path) else "the prompt"
-            raise PromptError(
-                f"{where}: no voice is heard in it, as in noise or a whisper; give 3 to 30 s of "
-                "one person speaking aloud"
-            )
         # Codecs know speech without DC at one level; the recording's own comes back at the end.
         prepared = waveform.normalize_loudness(samples - samples.mean(), self.rate_hz)
         with torch.inference_mode():

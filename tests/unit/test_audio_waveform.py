@@ -197,6 +197,7 @@ def test_loudness_is_set_over_speech_only():
         (speechlike(0.6), "at least 1 s"),
         (padded(speechlike(0.6), 2.0, 2.0), "at least 1 s"),
         (np.clip(20.0 * speechlike(3.0), -1.0, 1.0), "clipped"),
+        (0.1 * np.random.default_rng(0).standard_normal(3 * RATE), "no voice"),
         (np.where(np.arange(3 * RATE) == 9, np.nan, speechlike(3.0)), "NaN"),
         (np.where(np.arange(3 * RATE) == 9, np.inf, speechlike(3.0)), "NaN or infinite"),
     ],

@@ -188,7 +188,7 @@ def test_noise_is_no_speech(seconds, rate_hz):
     sound, converter = (noise(seconds, rate_hz), rate_hz), VoiceConverter(Quieter())
     with pytest.raises(AudioError, match="the source: no voice is heard in it"):
         converter.convert(sound, TARGET)
-    with pytest.raises(PromptError, match="the prompt: no voice is heard in it"):
+    with pytest.raises(PromptError, match="no voice is heard in the prompt"):
         converter.convert(TARGET, sound)
 
 
@@ -248,7 +248,7 @@ def test_what_has_no_factorized_codec_cannot_convert():
         ({"source": "missing.wav"}, "no such file"),
         ({"voice": "missing.wav"}, "no such file"),
         ({"source": "noise.wav"}, "the source: no voice is heard in it"),
-        ({"voice": "noise.wav"}, "the prompt: no voice is heard in it"),
+        ({"voice": "noise.wav"}, "noise.wav: no voice is heard in the prompt"),
         ({"out": "out.doc"}, "unknown sound format"),
         ({"system": "facodec-large"}, "facodec-large"),
     ],

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from parlando.audio.voicing import has_voice
 from parlando.contracts import AudioError, PromptError
 
 RATE_HZ = 16_000
@@ -320,7 +321,8 @@ def prepare_prompt(waveform: Waveform) -> np.ndarray:
         ``(S,)`` float32 at the rate of ``waveform``.
 
     Raises:
-        PromptError: NaN or infinite samples, silence, less than 1 s of speech, or heavy clipping.
+        PromptError: NaN or infinite samples, silence, less than 1 s of speech, heavy clipping, or
+            nothing voiced, as in noise.
     """
     samples, rate_hz = np.asarray(waveform.samples, dtype=np.float32), waveform.rate_hz
     if not np.isfinite(samples).all():
@@ -340,6 +342,11 @@ def prepare_prompt(waveform: Waveform) -> np.ndarray:
         raise PromptError(
             f"the prompt holds {heard_seconds:.1f} s of speech, at least "
             f"{PROMPT_MINIMUM_SPEECH_SECONDS:.0f} s is needed; give 3 to 30 s"
+        )
+    if not has_voice(samples, rate_hz):
+        raise PromptError(
+            "no voice is heard in the prompt, as in noise or a whisper; give 3 to 30 s of one "
+            "person speaking aloud"
         )
     return normalize_loudness(samples, rate_hz)
 
