@@ -11,7 +11,7 @@ import numpy as np
 from parlando.audio import waveform
 from parlando.audio.seams import limit_peaks
 from parlando.audio.voicing import has_voice
-from parlando.contracts import AudioError, Converter, PromptError
+from parlando.contracts import AudioError, Converter
 from parlando.safety import provenance
 from parlando.speaking import Progress
 from parlando.speech import VoiceLike, as_voice
