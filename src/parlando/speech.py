@@ -34,7 +34,7 @@ class Voice:
 
         Raises:
             AudioError: The file cannot be read as sound.
-            PromptError: The sound is silent, clipped or unvoiced, or holds under a second of speech.
+            PromptError: The sound is silent, clipped or unvoiced, or holds too little speech.
         """
         prompt = waveform.load(path)
         try:
