@@ -210,6 +210,20 @@ def test_what_is_left_out_between_pauses_needs_no_model(editor):
     assert len(source) - len(made.samples) == (20 + 5 * 6) * HOP
 
 
+def test_a_right_transcript_may_have_a_phone_that_is_drawn_out():
+    class Drawling(Reader):
+        def align(self, waveform, symbols):
+            first = next(i for i, s in enumerate(symbols) if is_phone(s))
+            durations = [
+                60 if i == first else 5 if is_phone(s) else 0 for i, s in enumerate(symbols)
+            ]
+            return [len(waveform) // HOP - sum(durations), *durations[1:]], -1.0
+
+    editor, source = SpeechEditor(Humming(), Drawling()), recording()
+    made = editor.edit((source, RATE), OLD, NEW, seed=0)
+    assert stays(made, source) > 0
+
+
 def test_an_offline_run_of_long_new_text_is_refused(editor):
     with pytest.raises(TextError, match="at most 200"):
         editor.edit((recording(), RATE), OLD, OLD.replace("away", "away " * 80), seed=0)
