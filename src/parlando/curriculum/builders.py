@@ -79,7 +79,7 @@ def build_facodec(
     data: Path,
     init: Path | None,
 ) -> nn.Module:
-    """Build one stage of a codec ``facodec``, with an earlier one's readers and listener, if any.
+    """Build one stage of a codec ``facodec``, on readers of an earlier one where there are any.
 
     Raises:
         ParlandoError: the data, the codec or the checkpoint is missing, damaged or does not fit.

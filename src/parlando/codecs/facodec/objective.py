@@ -207,17 +207,23 @@ class FACodecObjective(nn.Module):
         return {name: (wave[0].cpu().numpy(), self.codec.rate_hz) for name, wave in sounds.items()}
 
     def take_readers(self, state: Mapping[str, Tensor]) -> bool:
-        """Go on with the readers and the listener of an earlier stage, where their shapes agree.
+        """Go on with the readers of an earlier stage, where they are of the same shapes.
+
+        The listener begins anew: what satisfies one for long is not what others hear.
 
         Args:
             state: the state of an objective.
 
         Returns:
-            whether the readers were; the listener goes on by itself.
+            whether they were.
         """
-        if self.listener is not None:
-            _take(self.listener, state, "listener.")
-        return _take(self.readers, state, "readers.")
+        prefix = "readers."
+        found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        own = self.readers.state_dict()
+        if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in own.items()}:
+            return False
+        self.readers.load_state_dict(found)
+        return True
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
@@ -349,16 +355,6 @@ def build_facodec_objective(
             bands=config.critic_bands,
         )
     return FACodecObjective(codec, config, phones=phones, speakers=speakers, critics=critics)
-
-
-def _take(module: nn.Module, state: Mapping[str, Tensor], prefix: str) -> bool:
-    """Load a part of a state, unless its names or shapes are others."""
-    found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    own = module.state_dict()
-    if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in own.items()}:
-        return False
-    module.load_state_dict(found)
-    return True
 
 
 def _weights(config: FACodecObjectiveConfig) -> AttributeWeights:
