@@ -9,9 +9,11 @@ from typing import Any, Literal
 import numpy as np
 
 from parlando.audio import waveform
+from parlando.audio.pitch import f0
 from parlando.audio.seams import limit_peaks
+from parlando.audio.stretching import shift_voice
 from parlando.audio.voicing import has_voice
-from parlando.contracts import AudioError, Converter
+from parlando.contracts import AudioError, ConfigError, Converter
 from parlando.safety import provenance
 from parlando.speaking import Progress
 from parlando.speech import VoiceLike, as_voice
@@ -20,11 +22,17 @@ PART_SECONDS = 20.0
 """What is converted at a time, beside the context on both sides."""
 
 WITHOUT: tuple[Literal["prosody", "detail"], ...] = ("detail",)
-STRENGTH = 2.0
+STRENGTH = 1.0
+ROUNDS = 2
+APPROACH = 0.5
 """How conversions are made where nobody says otherwise: which attributes of the source are left
-out, and how far from its voice to go (1 is as far as the prompt's)."""
+out; how far from its voice to go (1 is as far as the prompt's); how many times it is converted,
+each time beginning with what came out before; and how far its pitch and formants are moved towards
+the prompt's at first (1 is all the way between their pitches)."""
 OWN_SECONDS = 30.0
 """Most of the source's speech that tells its own voice."""
+
+_FARTHEST_FACTOR = 1.25  # Codecs know speech that is shifted by so much, and it is still clear.
 
 NATURE = "a recording in another voice"
 """What the metadata say of it."""
@@ -81,16 +89,35 @@ class VoiceConverter:
         converter: Converter,
         part_seconds: float = PART_SECONDS,
         match_timbre: bool = True,
+        rounds: int = ROUNDS,
+        approach: float = APPROACH,
     ) -> None:
         """Wrap a converter.
+
+        What a codec's codes keep of the source's voice is less when the source is nearer to the
+        target: so it is shifted before it is coded, and what was converted is converted once more.
+        None of this is in the paper.
 
         Args:
             converter: What converts one part.
             part_seconds: Length of a part; what comes out does not depend on it.
-            match_timbre: Whether each kind of sound gets the spectrum that it has in the prompt.
+            match_timbre: Whether each kind of sound gets the spectrum that it has in the prompt,
+                after each round.
+            rounds: How many times it is converted, 1 to 8.
+            approach: By which power of the ratio of their pitches the source's pitch and formants
+                are moved towards the prompt's before the first round; 0 leaves them.
+
+        Raises:
+            ConfigError: There is no round or more than 8, or the approach is not 0 to 1.
         """
+        if not 1 <= rounds <= 8:
+            raise ConfigError(f"rounds is {rounds}; give 1 to 8")
+        if not 0.0 <= approach <= 1.0:
+            raise ConfigError(f"approach is {approach}; give 0 to 1, 0 leaves the source as it is")
         self.converter = converter
         self.match_timbre = match_timbre
+        self.rounds = rounds
+        self.approach = approach
         frames = round(part_seconds * converter.rate_hz / converter.hop_samples)
         self._part_samples = max(1, frames) * converter.hop_samples
 
@@ -112,7 +139,7 @@ class VoiceConverter:
         Args:
             source: Who says what and how: a ``Waveform``, a path, or samples with their rate.
             voice: Whose voice it gets: a ``Voice``, a path, or samples with their rate.
-            progress: Called with the parts done and their number.
+            progress: Called with the parts done and their number, in all rounds.
 
         Returns:
             as many samples as the source has at the converter's rate, at its level.
@@ -122,8 +149,6 @@ class VoiceConverter:
             PromptError: The voice is not usable as a prompt, or nothing in it is voiced.
         """
         import torch
-
-        from parlando.audio.equalization import match_timbre
 
         started = time.perf_counter()
         samples = sound_of(source, self.rate_hz).samples
@@ -141,13 +166,7 @@ class VoiceConverter:
         prepared = waveform.normalize_loudness(samples - samples.mean(), self.rate_hz)
         with torch.inference_mode():
             heard = waveform.resample(prompt.samples, prompt.rate_hz, self.rate_hz)
-            encoded = self.converter.encode_voice(torch.from_numpy(heard))
-            first, last = waveform.speech_bounds(prepared, self.rate_hz)
-            last = min(last, first + round(OWN_SECONDS * self.rate_hz))
-            own = self.converter.encode_voice(torch.from_numpy(prepared[first:last]))
-            made = self._in_parts(prepared, self.converter.contrast(encoded, own), progress)
-            if self.match_timbre:
-                made = match_timbre(made, heard, self.rate_hz)
+            made = self._in_rounds(prepared, heard, progress)
         return Conversion(
             samples=limit_peaks(waveform.normalize_loudness(made, self.rate_hz, level_db)),
             rate_hz=self.rate_hz,
@@ -155,6 +174,45 @@ class VoiceConverter:
             version=version("parlando"),
             compute_seconds=time.perf_counter() - started,
         )
+
+    def _in_rounds(
+        self, prepared: np.ndarray, heard: np.ndarray, progress: Progress | None
+    ) -> np.ndarray:
+        """Convert to the voice of ``heard``, and what came of it again."""
+        import torch
+
+        from parlando.audio.equalization import PASSES, match_timbre
+
+        voice = self.converter.encode_voice(torch.from_numpy(heard))
+        made = prepared
+        if self.approach:
+            made = shift_voice(made, self.rate_hz, self._factor(self._own(made), heard))
+        for number in range(self.rounds):
+            spoken = waveform.normalize_loudness(made, self.rate_hz)
+            own = self.converter.encode_voice(torch.from_numpy(self._own(spoken)))
+            told = _Round(progress, number, self.rounds) if progress else None
+            made = self._in_parts(spoken, self.converter.contrast(voice, own), told)
+            if self.match_timbre:
+                # What is converted again is brought nearer in any case; each pass costs clearness.
+                passes = PASSES if number == self.rounds - 1 else 1
+                made = match_timbre(made, heard, self.rate_hz, passes=passes)
+        return made
+
+    def _own(self, prepared: np.ndarray) -> np.ndarray:
+        """Cut out what tells the voice of a recording."""
+        first, last = waveform.speech_bounds(prepared, self.rate_hz)
+        return prepared[first : min(last, first + round(OWN_SECONDS * self.rate_hz))]
+
+    def _factor(self, own: np.ndarray, heard: np.ndarray) -> float:
+        """Tell by which factor to move the pitch of a recording towards that of another."""
+        pitches = []
+        for samples in (own, heard):
+            hertz, voiced = f0(samples, self.rate_hz, self.converter.hop_samples)
+            if not voiced.any():
+                return 1.0
+            pitches.append(float(np.median(hertz[voiced])))
+        factor = (pitches[1] / pitches[0]) ** self.approach
+        return float(np.clip(factor, 1.0 / _FARTHEST_FACTOR, _FARTHEST_FACTOR))
 
     def _in_parts(self, prepared: np.ndarray, voice: Any, progress: Progress | None) -> np.ndarray:
         """Convert part by part, each with the context that its samples depend on."""
@@ -173,6 +231,18 @@ class VoiceConverter:
             if progress:
                 progress(number + 1, len(starts))
         return np.concatenate(parts)[:count]
+
+
+@dataclass(frozen=True)
+class _Round:
+    """Tells of the parts of one round as parts of all rounds."""
+
+    progress: Progress
+    number: int
+    rounds: int
+
+    def __call__(self, done: int, total: int) -> None:
+        self.progress(self.number * total + done, self.rounds * total)
 
 
 def sound_of(source: SoundLike, rate_hz: int | None) -> waveform.Waveform:

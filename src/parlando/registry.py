@@ -89,6 +89,8 @@ def load_converter(
     without: Sequence[str] | None = None,
     strength: float | None = None,
     match_timbre: bool = True,
+    rounds: int | None = None,
+    approach: float | None = None,
 ) -> "VoiceConverter":
     """Load what says recordings in another voice.
 
@@ -97,16 +99,18 @@ def load_converter(
             has one.
         device: As for :func:`load`.
         without: Attributes of the source to leave out; None: ``detail``, which holds its voice.
-        strength: How far from the source's voice to go; 1 is as far as the prompt's, None twice as
-            far.
+        strength: How far from the source's voice to go; 1, as None, is as far as the prompt's.
         match_timbre: Whether each kind of sound gets the spectrum that it has in the prompt.
+        rounds: How many times it is converted; None: twice.
+        approach: How far the source's pitch and formants are moved towards the prompt's before it
+            is coded, 0 to 1; None: half of the way.
 
     Raises:
         ConfigError: The name is unknown, the device is not there, or an option is not valid.
         CheckpointError: The weights are missing, damaged, or of another kind.
     """
     from parlando.codecs.facodec.conversion import FACodecConverter
-    from parlando.converting import STRENGTH, WITHOUT, VoiceConverter
+    from parlando.converting import APPROACH, ROUNDS, STRENGTH, WITHOUT, VoiceConverter
 
     folder = release_folder(place, "facodec", *_SYSTEMS)
     converter = FACodecConverter(
@@ -115,7 +119,12 @@ def load_converter(
         WITHOUT if without is None else without,
         STRENGTH if strength is None else strength,
     )
-    return VoiceConverter(converter, match_timbre=match_timbre)
+    return VoiceConverter(
+        converter,
+        match_timbre=match_timbre,
+        rounds=ROUNDS if rounds is None else rounds,
+        approach=APPROACH if approach is None else approach,
+    )
 
 
 def converting_codec(folder: Path) -> Path:

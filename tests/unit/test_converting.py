@@ -7,6 +7,7 @@ import pytest
 import torch
 from speechlike import padded, speechlike
 
+from parlando.audio.pitch import f0
 from parlando.audio.waveform import active_level_db, load, resample, save
 from parlando.cli.main import main
 from parlando.codecs.facodec.config import paper, small, tiny
@@ -81,8 +82,12 @@ def test_the_source_is_heard_without_its_offset():
 
 def test_parts_overlap_by_the_context_only():
     quieter = Quieter()
-    VoiceConverter(quieter, part_seconds=1.0).convert((speechlike(2.5), RATE), TARGET)
-    assert quieter.heard == [16_600, 17_200, 8_600]
+    steps = []
+    VoiceConverter(quieter, part_seconds=1.0).convert(
+        (speechlike(2.5), RATE), TARGET, progress=lambda *step: steps.append(step)
+    )
+    assert quieter.heard == 2 * [16_600, 17_200, 8_600]
+    assert steps == [(done, 6) for done in range(1, 7)]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +134,9 @@ def test_a_voice_is_contrasted_with_the_source_own():
     # At 0 the source keeps its voice, whoever was to be heard.
     converter = FACodecConverter(codec, "codec", strength=0.0)
     made, kept = (
-        VoiceConverter(converter, match_timbre=False).convert((source.numpy(), RATE), who).samples
+        VoiceConverter(converter, match_timbre=False, approach=0.0)
+        .convert((source.numpy(), RATE), who)
+        .samples
         for who in (TARGET, (speechlike(2.0, pitch_hz=120.0), RATE))
     )
     assert np.array_equal(made, kept)
@@ -147,8 +154,67 @@ def test_the_result_has_the_timbre_of_the_prompt():
         return power[len(power) // 4 :].sum() / power.sum()
 
     assert brightness(dull) < 0.5 * brightness(TARGET[0])
-    kept = (brightness(who, match_timbre=False) for who in (dull, TARGET[0]))
+    options = {"match_timbre": False, "approach": 0.0}
+    kept = (brightness(who, **options) for who in (dull, TARGET[0]))
     assert len(set(kept)) == 1
+
+
+class Recorder(Quieter):
+    """Gives back what it hears, a little brighter each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.sounds, self.owns = [], []
+
+    def contrast(self, voice, own):
+        return own
+
+    def encode_voice(self, waveform):
+        return waveform
+
+    def convert(self, waveform, voice):
+        self.sounds.append(waveform.numpy())
+        self.owns.append(voice)
+        return waveform - 0.5 * waveform.roll(1)
+
+
+def test_each_round_converts_what_came_of_the_one_before():
+    recorder = Recorder()
+    options = {"match_timbre": False, "approach": 0.0}
+    source = (speechlike(1.0), RATE)
+    VoiceConverter(recorder, rounds=3, **options).convert(source, TARGET)
+    for before, after in zip(recorder.sounds, recorder.sounds[1:], strict=False):
+        brighter = before - 0.5 * np.roll(before, 1)
+        level = np.std(after) / np.std(brighter)
+        np.testing.assert_allclose(after, level * brighter, atol=1e-5)
+        assert active_level_db(after, RATE) == pytest.approx(-23.0, abs=0.1)
+    # Each round goes away from the voice that it hears.
+    brightness = [float((own.diff() ** 2).mean() / (own**2).mean()) for own in recorder.owns]
+    assert brightness == sorted(brightness)
+    assert len(set(brightness)) == 3
+
+
+@pytest.mark.parametrize(
+    ("approach", "wanted_hz"), [(0.0, 120.0), (0.5, 120.0 * 1.75**0.5), (1.0, 120.0 * 1.25)]
+)
+def test_the_source_is_moved_towards_the_pitch_of_the_prompt(approach, wanted_hz):
+    recorder = Recorder()
+    converter = VoiceConverter(recorder, rounds=1, approach=approach)
+    source = speechlike(2.0, pitch_hz=120.0)
+    made = converter.convert((source, RATE), (speechlike(2.5, pitch_hz=210.0), RATE))
+    hertz, voiced = f0(recorder.sounds[0], RATE, 200)
+    # No farther than by a quarter.
+    assert np.median(hertz[voiced]) == pytest.approx(min(wanted_hz, 150.0), rel=0.02)
+    assert len(made.samples) == len(source)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({"rounds": 0}, "give 1 to 8"), ({"rounds": 9}, "give 1 to 8"), ({"approach": 1.5}, "0 to 1")],
+)
+def test_rounds_and_approach_have_limits(options, told):
+    with pytest.raises(ConfigError, match=told):
+        VoiceConverter(Quieter(), **options)
 
 
 def test_attributes_of_the_source_are_left_out():
@@ -224,9 +290,13 @@ def test_the_command_writes_a_marked_file_and_one_line(folder, tmp_path, capsys)
         ["--without", "prosody", "detail"],
         ["--strength", "3"],
         ["--no-match-timbre"],
+        ["--rounds", "1"],
     ):
         assert main([*words, "--system", str(folder), *more]) == 0
         assert np.abs(load(out).samples - made.samples).max() > 1e-3
+    # A codec without training codes all voices alike: what it hears cannot be told of it.
+    assert main([*words, "--system", str(folder), "--approach", "2"]) == 2
+    assert "approach is 2.0; give 0 to 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("system", ["valle2-small", "naturalspeech3-small"])

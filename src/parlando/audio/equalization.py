@@ -37,7 +37,9 @@ _DOUBT_ALL_FRAMES = 150.0  # The same of all sounds: a short word holds other so
 _FADE = np.hanning(13)[1:-1] / np.hanning(13).sum()  # Over so many frames a filter becomes another.
 
 
-def match_timbre(samples: np.ndarray, like: np.ndarray, rate_hz: int) -> np.ndarray:
+def match_timbre(
+    samples: np.ndarray, like: np.ndarray, rate_hz: int, *, passes: int = PASSES
+) -> np.ndarray:
     """Filter speech so that each kind of sound has the spectrum that it has in other speech.
 
     The frames of both are sorted into :data:`KINDS` kinds by the shapes of their spectra, each
@@ -47,8 +49,7 @@ def match_timbre(samples: np.ndarray, like: np.ndarray, rate_hz: int) -> np.ndar
     said. The less of a kind is heard, the nearer is its filter to the one that does so for all
     sounds, whose gain is 0 dB at the median band. From frame to frame they fade into each other.
     Where little is heard of either side at all, such as one word, all filters do less. Bands in
-    which either side holds nothing get the gain of the nearest that do. All this is done
-    :data:`PASSES` times.
+    which either side holds nothing get the gain of the nearest that do.
 
     Source: a filter in place of a vocoder after Kobayashi et al. 2014 (statistical voice conversion
     with direct waveform modification), whose mixture is trained on the same sentences of both
@@ -58,6 +59,8 @@ def match_timbre(samples: np.ndarray, like: np.ndarray, rate_hz: int) -> np.ndar
         samples: ``(S,)`` to be filtered.
         like: ``(S',)`` speech to be like, some seconds of it.
         rate_hz: sampling rate of both.
+        passes: how many times all this is done, each moving a band by its share of
+            :data:`LIMIT_DB`.
 
     Returns:
         ``(S,)`` float32, not delayed. Where either is silent or not finite, or they have no band in
@@ -69,7 +72,7 @@ def match_timbre(samples: np.ndarray, like: np.ndarray, rate_hz: int) -> np.ndar
         return samples
     window = 4 * round(_WINDOW_SECONDS * rate_hz / 4)
     other = _Heard.of(like, rate_hz, window)
-    for _ in range(PASSES):
+    for _ in range(passes):
         samples = _filtered(samples, other, rate_hz, window)
     return samples
 

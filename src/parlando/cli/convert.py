@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from parlando.audio.waveform import check_writable
-from parlando.converting import STRENGTH, WITHOUT
+from parlando.converting import APPROACH, ROUNDS, STRENGTH, WITHOUT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,12 @@ class Options:
     strength: float = STRENGTH
     """How far from the source's voice to go, 0 to 4: 1 is as far as the prompt's, more exaggerates
     the difference, and costs clearness."""
+    rounds: int = ROUNDS
+    """Convert it so many times, 1 to 8, each time what came out before: nearer to the prompt's
+    voice, and less clear."""
+    approach: float = APPROACH
+    """Before the first time move the source's pitch and formants towards the prompt's: 0 leaves
+    them, at 1 its pitch gets there if it is not too far."""
     match_timbre: bool = True
     """Filter the result so that each kind of sound has the spectrum that it has in the prompt."""
     system: str = "facodec-small"
@@ -52,7 +58,13 @@ def run(options: Options) -> None:
     # What may be wrong with the recordings should not wait for weights.
     voice, source = Voice.from_file(options.voice), load(options.source)
     converter = load_converter(
-        options.system, options.device, options.without, options.strength, options.match_timbre
+        options.system,
+        options.device,
+        options.without,
+        options.strength,
+        options.match_timbre,
+        options.rounds,
+        options.approach,
     )
     console = Console(stderr=True)
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from parlando.audio.stretching import shift_voice, stretch_time
 from parlando.audio.waveform import resample
 
 LOWEST_FACTOR = 0.85
@@ -85,8 +86,7 @@ def disguise(samples: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.
     """
     low, high = np.log(DISGUISE_FACTORS)
     factor = float(np.exp(rng.uniform(low, high)))
-    changed = change_voice(samples, rate_hz, Voice(name="disguise", factor=factor, tempo=1.0))
-    changed = np.pad(changed, (0, max(0, len(samples) - len(changed))))[: len(samples)]
+    changed = shift_voice(samples, rate_hz, factor)
     gains_db = rng.uniform(-EQUALIZER_DB, EQUALIZER_DB, EQUALIZER_POINTS)
     coloured = equalize(changed, rate_hz, gains_db)
     level, own = (float(np.sqrt(np.mean(np.square(x)))) for x in (samples, coloured))
@@ -113,42 +113,3 @@ def equalize(samples: np.ndarray, rate_hz: int, gains_db: np.ndarray) -> np.ndar
     gain_db = np.interp(np.log(np.maximum(frequency, 1.0)), np.log(points), gains_db)
     spectrum = np.fft.rfft(samples, count) * 10.0 ** (gain_db / 20.0)
     return np.fft.irfft(spectrum, count)[: len(samples)].astype(np.float32)
-
-
-def stretch_time(samples: np.ndarray, rate_hz: int, ratio: float) -> np.ndarray:
-    """Change duration and keep pitch, by overlap-add of similar waveforms.
-
-    Source: Verhelst and Roelands 1993 (WSOLA), 30 ms windows, search of 8 ms to both sides.
-
-    Args:
-        samples: ``(S,)``.
-        rate_hz: sampling rate.
-        ratio: new length over old, 0.5 to 2.
-
-    Returns:
-        ``(round(S * ratio),)`` float32.
-    """
-    length = round(len(samples) * ratio)
-    half = round(rate_hz * 0.015)
-    reach = round(rate_hz * 0.008)
-    if length == len(samples):
-        return samples.astype(np.float32)
-    if len(samples) < 4 * half:
-        # Less than two windows: there is nothing to overlap.
-        return np.pad(samples, (0, max(0, length - len(samples))))[:length].astype(np.float32)
-    window = 0.5 - 0.5 * np.cos(np.pi * np.arange(2 * half) / half)
-    source = np.pad(samples.astype(np.float64), (half + reach, 3 * half + 2 * reach))
-    count = length // half + 2
-    output = np.zeros((count + 1) * half)
-    position = 0
-    for index in range(count):
-        ideal = min(round(index * half / ratio), len(samples))
-        start = half + reach + ideal - half
-        if index:
-            # What would have followed the last piece naturally; the best match continues it.
-            natural = source[position + half : position + 3 * half]
-            region = source[start - reach : start + reach + 2 * half]
-            start += int(np.argmax(np.correlate(region, natural, "valid"))) - reach
-        output[index * half : index * half + 2 * half] += source[start : start + 2 * half] * window
-        position = start
-    return output[half : half + length].astype(np.float32)

@@ -10,7 +10,7 @@ import tyro
 from parlando.cli.evaluate.running import CommonOptions, judges_of, run_report
 from parlando.cli.evaluate.speech import Kind
 from parlando.contracts import ConfigError
-from parlando.converting import STRENGTH, WITHOUT
+from parlando.converting import APPROACH, ROUNDS, STRENGTH, WITHOUT
 from parlando.evaluation.makers import ConversionMaker, FilesMaker, Maker, digest_folder
 from parlando.evaluation.pairing import check_rates, outputs_of, sound_files
 from parlando.evaluation.papers import CONVERSION_TABLES
@@ -36,6 +36,10 @@ class ConvertOptions(CommonOptions):
     """Attributes of the source to leave out; without a word after it, none."""
     strength: float = STRENGTH
     """How far from the source's voice to go; 1 is as far as the prompt's."""
+    rounds: int = ROUNDS
+    """How many times to convert, each time what came out before."""
+    approach: float = APPROACH
+    """How far to move the source's pitch and formants towards the prompt's at first, 0 to 1."""
     match_timbre: bool = True
     """Give each kind of sound the spectrum that it has in the prompt."""
     pairs: Annotated[int, tyro.conf.arg(metavar="N")] = PAIRS
@@ -48,11 +52,11 @@ class ConvertOptions(CommonOptions):
         super().__post_init__()
         if (self.system is None) == (self.wavs is None):
             raise ConfigError("give --system NAME or --wavs DIR, one of them")
-        how = (self.without, self.strength, self.match_timbre)
-        if self.wavs is not None and how != (WITHOUT, STRENGTH, True):
+        how = (self.without, self.strength, self.match_timbre, self.rounds, self.approach)
+        if self.wavs is not None and how != (WITHOUT, STRENGTH, True, ROUNDS, APPROACH):
             raise ConfigError(
-                "--without, --strength and --no-match-timbre need --system; files are judged as "
-                "they are"
+                "--without, --strength, --rounds, --approach and --no-match-timbre need --system; "
+                "files are judged as they are"
             )
 
 
@@ -106,17 +110,27 @@ def _converter(
     """
     from parlando.registry import converting_codec, load_converter, release_folder
 
-    how = (options.without, options.strength, options.match_timbre)
+    how = (
+        options.without,
+        options.strength,
+        options.match_timbre,
+        options.rounds,
+        options.approach,
+    )
     load = partial(load_converter, place, options.device, *how)
     name = load().name
     folder = converting_codec(release_folder(place))
     kept = f"without={options.without} match_timbre={options.match_timbre}"
-    fingerprint = f"{digest_folder(folder)} {kept} strength={options.strength:g}"
+    fingerprint = (
+        f"{digest_folder(folder)} {kept} strength={options.strength:g} "
+        f"rounds={options.rounds} approach={options.approach:g}"
+    )
     maker = ConversionMaker(load, name=name, fingerprint=fingerprint)
     left_out = ", ".join(options.without) or "nothing"
     matched = "" if options.match_timbre else "not "
     remark = (
         f"converted without {left_out} of the source, at strength {options.strength:g}, "
-        f"{matched}matched to the timbre of the prompt"
+        f"{matched}matched to the timbre of the prompt, in {options.rounds} rounds, approached "
+        f"by {options.approach:g}"
     )
     return maker, (remark,), {"converter": load, "converter_fingerprint": fingerprint}
