@@ -54,7 +54,7 @@ def _denoise(model, given, prompt, t=0.5, z_t=None, rows=slice(None), frames=Non
     return model.denoise(
         z_t[rows, :frames],
         times,
-        condition,
+        model.tell(condition, prompt),
         prompt,
         frame_mask,
         VPSchedule().mean_scale(times),

@@ -25,7 +25,8 @@ def _states(model, given):
 def _estimate(model, condition, mask, prompt):
     z_t = torch.randn(2, 20, 8, generator=torch.Generator().manual_seed(4))
     times = torch.full((2,), 0.5)
-    return model.denoise(z_t, times, condition, prompt, mask, VPSchedule().mean_scale(times))
+    told, scale = model.tell(condition, prompt), VPSchedule().mean_scale(times)
+    return model.denoise(z_t, times, told, prompt, mask, scale)
 
 
 def test_the_standardised_scale_fits_speech():

@@ -181,7 +181,11 @@ def test_guidance_costs_a_second_evaluation_where_it_is_applied(start, late):
     times = []
     whole = made.model.denoise
     made.model.denoise = lambda z, t, *rest: times.append(float(t[0])) or whole(z, t, *rest)
+    told = []
+    made.model.diffusion.blocks[0].condition.register_forward_hook(lambda *_: told.append(1))
     _render(made, steps=12)
+    # The condition is the same at all times.
+    assert len(told) == (2 if late else 1)
     assert len(times) == 12 + late
     guided = {t for t in times if times.count(t) == 2}
     assert all((t >= start) == (t in guided) for t in times)

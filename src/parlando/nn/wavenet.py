@@ -1,6 +1,8 @@
 """WaveNet with cross-attention and FiLM, the diffusion network of NaturalSpeech 2."""
 
 import math
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +47,7 @@ class WaveNetBlock(nn.Module):
         self,
         x: Tensor,
         time: Tensor,
-        condition: Tensor,
+        told: Tensor,
         summary: Tensor | None,
         mask: Tensor,
         summary_mask: Tensor | None = None,
@@ -55,13 +57,13 @@ class WaveNetBlock(nn.Module):
         Args:
             x: ``(B, T, D)``.
             time: ``(B, D)`` time embedding.
-            condition: ``(B, T, D)``.
+            told: ``(B, T, 2D)``, what ``self.condition`` made of the condition.
             summary: ``(B, m, D)`` prompt summary, or None to leave the prompt out.
             mask: ``(B, T, 1)`` real frames.
             summary_mask: ``(B, m)`` bool, True = real; None when all are.
         """
         y = self.dropout(x + self.time(time)[:, None]) * mask
-        gate = self.convolution(y.transpose(1, 2)).transpose(1, 2) + self.condition(condition)
+        gate = self.convolution(y.transpose(1, 2)).transpose(1, 2) + told
         if self.attention is not None and summary is not None:
             gate = self.film(gate, self.attention(self.attention_norm(x), summary, summary_mask))
         signal, switch = gate.chunk(2, dim=-1)
@@ -115,11 +117,22 @@ class WaveNet(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
+    def tell(self, condition: Tensor) -> tuple[Tensor, ...]:
+        """Project a condition for each block, once for many times.
+
+        Args:
+            condition: ``(B, T, D)``.
+
+        Returns:
+            ``(B, T, 2D)`` for each block.
+        """
+        return tuple(cast(WaveNetBlock, block).condition(condition) for block in self.blocks)
+
     def forward(
         self,
         x: Tensor,
         time: Tensor,
-        condition: Tensor,
+        told: Sequence[Tensor],
         summary: Tensor | None,
         mask: Tensor,
         summary_mask: Tensor | None = None,
@@ -129,7 +142,7 @@ class WaveNet(nn.Module):
         Args:
             x: noisy input.
             time: ``(B, D)``.
-            condition: ``(B, T, D)``.
+            told: the condition, by :meth:`tell`.
             summary: ``(B, m, D)`` or None.
             mask: ``(B, T)`` bool, True = real.
             summary_mask: ``(B, m)`` bool or None.
@@ -137,8 +150,8 @@ class WaveNet(nn.Module):
         real = mask[..., None].to(x)
         x = torch.relu(self.input(x))
         total = torch.zeros_like(x)
-        for block in self.blocks:
-            x, skip = block(x, time, condition, summary, real, summary_mask)
+        for block, own in zip(self.blocks, told, strict=True):
+            x, skip = block(x, time, own, summary, real, summary_mask)
             total = total + skip
         total = total / math.sqrt(len(self.blocks))
         output: Tensor = self.output(torch.relu(self.skip(torch.relu(total))))

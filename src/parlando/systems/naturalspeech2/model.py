@@ -5,6 +5,7 @@ the diffusion process: :meth:`NaturalSpeech2.denoise` is one network evaluation.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -311,11 +312,30 @@ class NaturalSpeech2(nn.Module):
             mel = mel.masked_fill(dropped[:, None, None], 0.0)
         return replace(prompt, summary=summary, vector=vector, mel=mel)
 
+    def tell(self, condition: Tensor, prompt: PromptStates) -> tuple[Tensor, ...]:
+        """Project what the diffusion network is told of every frame, once for all its evaluations.
+
+        Args:
+            condition: ``(B, T, D)`` from :meth:`condition`.
+            prompt: the encoded prompt, with the mel where the model predicts one.
+
+        Returns:
+            a tensor for each block of the network.
+
+        Raises:
+            ConfigError: the model predicts a mel, and the prompt has none.
+        """
+        if self.mel_embedding is not None:
+            if prompt.mel is None:
+                raise ConfigError("the model reads a predicted mel; call predict_mel first")
+            condition = condition + self.mel_embedding(prompt.mel)
+        return self.diffusion.tell(condition)
+
     def denoise(
         self,
         z_t: Tensor,
         t: Tensor,
-        condition: Tensor,
+        told: Sequence[Tensor],
         prompt: PromptStates,
         mask: Tensor,
         mean_scale: Tensor,
@@ -329,8 +349,8 @@ class NaturalSpeech2(nn.Module):
         Args:
             z_t: ``(B, T, latent_width)``, normalised latents.
             t: ``(B,)`` in [0, 1].
-            condition: ``(B, T, D)`` from :meth:`condition`.
-            prompt: the encoded prompt, with the mel where the model predicts one.
+            told: from :meth:`tell`, with the same prompt.
+            prompt: the encoded prompt.
             mask: ``(B, T)`` bool.
             mean_scale: ``(B,)`` the process's rho at ``t``.
 
@@ -340,13 +360,7 @@ class NaturalSpeech2(nn.Module):
         time = self.time(t)
         if prompt.vector is not None:
             time = time + prompt.vector
-        if self.mel_embedding is not None:
-            if prompt.mel is None:
-                raise ConfigError("the model reads a predicted mel; call predict_mel first")
-            condition = condition + self.mel_embedding(prompt.mel)
-        output = self.diffusion(
-            z_t, time, condition, prompt.summary, mask, prompt.summary_mask
-        ).float()
+        output = self.diffusion(z_t, time, told, prompt.summary, mask, prompt.summary_mask).float()
         if not self.precondition:
             return output
         rho = mean_scale[:, None, None]

@@ -178,7 +178,8 @@ class NaturalSpeech2Objective(nn.Module):
             losses["mel"] = self._mel_loss(batch, prompt.mel)
         heard = model.drop_prompt(prompt, dropped)
         heard = model.drop_prompt(heard, only_mel, keep_mel=True)
-        z0_hat = model.denoise(z_t, t, condition, heard, mask, self.schedule.mean_scale(t))
+        told = model.tell(condition, heard)
+        z0_hat = model.denoise(z_t, t, told, heard, mask, self.schedule.mean_scale(t))
         losses["data"] = data_loss(z0_hat, z0, mask)
         losses["score"] = score_loss(
             z0_hat, z0, t, self.schedule, mask, weighting=self.config.score_weighting

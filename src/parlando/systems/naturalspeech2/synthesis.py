@@ -5,6 +5,7 @@ Source: section 3.2 and figure 1: prompt states, durations, expansion, pitch, di
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -176,14 +177,24 @@ class _Denoiser:
     guidance: float
 
     def __call__(self, z_t: Tensor, t: Tensor) -> Tensor:
-        estimate = self._evaluate(z_t, t, self.states)
+        estimate = self._evaluate(z_t, t, *self._prompted)
         guided = self.guidance != 0.0 and float(t[0]) >= self.model.guidance_from
         if not guided or self.states.summary is None:
             return estimate
-        dropped = torch.ones(len(z_t), dtype=torch.bool, device=z_t.device)
-        without = self._evaluate(z_t, t, self.model.drop_prompt(self.states, dropped))
-        return guide(estimate, without, self.guidance)
+        return guide(estimate, self._evaluate(z_t, t, *self._unprompted), self.guidance)
 
-    def _evaluate(self, z_t: Tensor, t: Tensor, states: PromptStates) -> Tensor:
+    @cached_property
+    def _prompted(self) -> tuple[PromptStates, tuple[Tensor, ...]]:
+        return self.states, self.model.tell(self.condition, self.states)
+
+    @cached_property
+    def _unprompted(self) -> tuple[PromptStates, tuple[Tensor, ...]]:
+        every = torch.ones(len(self.mask), dtype=torch.bool, device=self.mask.device)
+        states = self.model.drop_prompt(self.states, every)
+        return states, self.model.tell(self.condition, states)
+
+    def _evaluate(
+        self, z_t: Tensor, t: Tensor, states: PromptStates, told: tuple[Tensor, ...]
+    ) -> Tensor:
         rho = self.schedule.mean_scale(t)
-        return self.model.denoise(z_t, t, self.condition, states, self.mask, rho)
+        return self.model.denoise(z_t, t, told, states, self.mask, rho)
