@@ -182,7 +182,7 @@ class Converter(Protocol):
         """Turn a prompt ``(S,)`` at ``rate_hz`` into a voice."""
 
     def contrast(self, voice: Any, own: Any) -> Any:
-        """Move a voice away from the source's own, as far as the converter is to go."""
+        """Move a voice away from that of what is converted, as far as the converter is to go."""
 
     def convert(self, waveform: "Tensor", voice: Any) -> "Tensor":
         """Say ``(S,)``, S a multiple of the hop, in that voice: ``(S,)``."""

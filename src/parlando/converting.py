@@ -22,17 +22,20 @@ PART_SECONDS = 20.0
 """What is converted at a time, beside the context on both sides."""
 
 WITHOUT: tuple[Literal["prosody", "detail"], ...] = ("detail",)
+"""Attributes of the source that are left out where nobody says otherwise."""
 STRENGTH = 1.0
+"""How far each round goes from the voice that it hears; 1 is as far as the prompt's."""
 ROUNDS = 2
+"""How many times a recording is converted, each time what came out before."""
 APPROACH = 0.5
-"""How conversions are made where nobody says otherwise: which attributes of the source are left
-out; how far from its voice to go (1 is as far as the prompt's); how many times it is converted,
-each time beginning with what came out before; and how far its pitch and formants are moved towards
-the prompt's at first (1 is all the way between their pitches)."""
+"""Power of the ratio of the prompt's pitch to the source's by which the source's pitch and formants
+are moved before the first round."""
 OWN_SECONDS = 30.0
 """Most of the source's speech that tells its own voice."""
 
-_FARTHEST_FACTOR = 1.25  # Codecs know speech that is shifted by so much, and it is still clear.
+_FARTHEST_FACTOR = 1.25  # Within what disguises of training make of a voice.
+_LEAST_FACTOR = 1.01  # A smaller step is none.
+_VOICED_SHARE = 0.05  # In less of a sound a pitch is found by chance, as in noise.
 
 NATURE = "a recording in another voice"
 """What the metadata say of it."""
@@ -94,18 +97,19 @@ class VoiceConverter:
     ) -> None:
         """Wrap a converter.
 
-        What a codec's codes keep of the source's voice is less when the source is nearer to the
-        target: so it is shifted before it is coded, and what was converted is converted once more.
+        The nearer a source is to the target, the less its codes keep of another voice: so its pitch
+        and formants are shifted before it is coded, and what was converted is converted once more.
         None of this is in the paper.
 
         Args:
             converter: What converts one part.
-            part_seconds: Length of a part; what comes out does not depend on it.
+            part_seconds: Length of a part; what comes out does not depend on it, but for rounding.
             match_timbre: Whether each kind of sound gets the spectrum that it has in the prompt,
                 after each round.
-            rounds: How many times it is converted, 1 to 8.
-            approach: By which power of the ratio of their pitches the source's pitch and formants
-                are moved towards the prompt's before the first round; 0 leaves them.
+            rounds: How many times a recording is converted, 1 to 8.
+            approach: Power of the ratio of the prompt's pitch to the source's by which the source's
+                pitch and formants are moved before the first round, by a quarter at most; 0 leaves
+                them. They stay where in less than 5 % of either sound a pitch is found.
 
         Raises:
             ConfigError: There is no round or more than 8, or the approach is not 0 to 1.
@@ -145,7 +149,8 @@ class VoiceConverter:
             as many samples as the source has at the converter's rate, at its level.
 
         Raises:
-            AudioError: The source cannot be read, or holds no speech, such as silence or noise.
+            AudioError: The source cannot be read, or holds no speech, such as silence or noise; or
+                nothing comes out.
             PromptError: The voice is not usable as a prompt, or nothing in it is voiced.
         """
         import torch
@@ -162,11 +167,9 @@ class VoiceConverter:
                 f"{where}: no voice is heard in it, as in noise or a whisper; give a recording of "
                 "one person speaking aloud"
             )
-        # Codecs know speech without DC at one level; the recording's own comes back at the end.
-        prepared = waveform.normalize_loudness(samples - samples.mean(), self.rate_hz)
         with torch.inference_mode():
             heard = waveform.resample(prompt.samples, prompt.rate_hz, self.rate_hz)
-            made = self._in_rounds(prepared, heard, progress)
+            made = self._in_rounds(samples, heard, progress)
         return Conversion(
             samples=limit_peaks(waveform.normalize_loudness(made, self.rate_hz, level_db)),
             rate_hz=self.rate_hz,
@@ -176,7 +179,7 @@ class VoiceConverter:
         )
 
     def _in_rounds(
-        self, prepared: np.ndarray, heard: np.ndarray, progress: Progress | None
+        self, samples: np.ndarray, heard: np.ndarray, progress: Progress | None
     ) -> np.ndarray:
         """Convert to the voice of ``heard``, and what came of it again."""
         import torch
@@ -184,34 +187,39 @@ class VoiceConverter:
         from parlando.audio.equalization import PASSES, match_timbre
 
         voice = self.converter.encode_voice(torch.from_numpy(heard))
-        made = prepared
+        made = samples - samples.mean()
         if self.approach:
             made = shift_voice(made, self.rate_hz, self._factor(self._own(made), heard))
         for number in range(self.rounds):
-            spoken = waveform.normalize_loudness(made, self.rate_hz)
+            # Codecs know speech without DC at one level; the recording's own comes back at the end.
+            spoken = waveform.normalize_loudness(made - made.mean(), self.rate_hz)
             own = self.converter.encode_voice(torch.from_numpy(self._own(spoken)))
-            told = _Round(progress, number, self.rounds) if progress else None
-            made = self._in_parts(spoken, self.converter.contrast(voice, own), told)
+            in_all = _Round(progress, number, self.rounds) if progress else None
+            made = self._in_parts(spoken, self.converter.contrast(voice, own), in_all)
+            if not np.isfinite(waveform.active_level_db(made, self.rate_hz)):
+                raise AudioError(f"{self.name}: no speech comes out in round {number + 1}")
             if self.match_timbre:
                 # What is converted again is brought nearer in any case; each pass costs clearness.
                 passes = PASSES if number == self.rounds - 1 else 1
                 made = match_timbre(made, heard, self.rate_hz, passes=passes)
         return made
 
-    def _own(self, prepared: np.ndarray) -> np.ndarray:
+    def _own(self, samples: np.ndarray) -> np.ndarray:
         """Cut out what tells the voice of a recording."""
-        first, last = waveform.speech_bounds(prepared, self.rate_hz)
-        return prepared[first : min(last, first + round(OWN_SECONDS * self.rate_hz))]
+        excerpt = waveform.best_excerpt(samples, self.rate_hz, OWN_SECONDS)
+        return waveform.trim_silence(excerpt, self.rate_hz)
 
     def _factor(self, own: np.ndarray, heard: np.ndarray) -> float:
         """Tell by which factor to move the pitch of a recording towards that of another."""
         pitches = []
         for samples in (own, heard):
             hertz, voiced = f0(samples, self.rate_hz, self.converter.hop_samples)
-            if not voiced.any():
+            if voiced.sum() < _VOICED_SHARE * max(1, len(voiced)):
                 return 1.0
             pitches.append(float(np.median(hertz[voiced])))
         factor = (pitches[1] / pitches[0]) ** self.approach
+        if max(factor, 1.0 / factor) < _LEAST_FACTOR:
+            return 1.0
         return float(np.clip(factor, 1.0 / _FARTHEST_FACTOR, _FARTHEST_FACTOR))
 
     def _in_parts(self, prepared: np.ndarray, voice: Any, progress: Progress | None) -> np.ndarray:

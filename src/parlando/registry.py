@@ -86,6 +86,7 @@ def speak(text: str, voice: "VoiceLike | None" = None, **options: Any) -> "Speec
 def load_converter(
     place: str | Path = DEFAULT_CONVERTER,
     device: str = "cpu",
+    *,
     without: Sequence[str] | None = None,
     strength: float | None = None,
     match_timbre: bool = True,
@@ -99,11 +100,12 @@ def load_converter(
             has one.
         device: As for :func:`load`.
         without: Attributes of the source to leave out; None: ``detail``, which holds its voice.
-        strength: How far from the source's voice to go; 1, as None, is as far as the prompt's.
+        strength: How far each round goes from the voice that it hears; 1, as None, is as far as the
+            prompt's.
         match_timbre: Whether each kind of sound gets the spectrum that it has in the prompt.
-        rounds: How many times it is converted; None: twice.
-        approach: How far the source's pitch and formants are moved towards the prompt's before it
-            is coded, 0 to 1; None: half of the way.
+        rounds: How many times a recording is converted; None: twice.
+        approach: Power, 0 to 1, of the ratio of the prompt's pitch to the source's by which the
+            source's pitch and formants are moved at first, by a quarter at most; None: 0.5.
 
     Raises:
         ConfigError: The name is unknown, the device is not there, or an option is not valid.

@@ -167,6 +167,7 @@ def test_conversions_are_judged_and_so_are_files(speakers, factorized, tmp_path,
         report.figure("nearer_target_resynthesis").value,
     )
     assert report.figure("per_resynthesis").count == 4
+    assert "rounds: 2;" in " ".join(report.remarks)
     for row in report.rows:
         sound, source = (
             load(audio_path(made, row.trial.id, part)).samples for part in ("output", "reference")
@@ -184,7 +185,10 @@ def test_conversions_are_judged_and_so_are_files(speakers, factorized, tmp_path,
     assert files.figure("per").value == files.figure("per").human
     assert files.figure("per_resynthesis") is None
     capsys.readouterr()
-    assert evaluate("convert", *words, "-o", tmp_path / "none") == 2
+    words = (*words, "-o", tmp_path / "none")
+    assert evaluate("convert", "--wavs", spoken, "--rounds", 1, *words) == 2
+    assert "--approach and --no-match-timbre need --system" in capsys.readouterr().err
+    assert evaluate("convert", *words) == 2
     assert "give --system NAME or --wavs DIR" in capsys.readouterr().err
 
 

@@ -19,8 +19,8 @@ KINDS = 8
 PASSES = 2
 """What has been filtered is sorted once more, now that it is nearer, and filtered by what it still
 lacks."""
-LIMIT_DB = 16.0
-"""No band is raised or lowered by more, in all passes together."""
+PASS_LIMIT_DB = 8.0
+"""No band is raised or lowered by more in a pass."""
 
 _WINDOW_SECONDS = 0.032
 _MOST_FRAMES = 6000  # Of a longer recording so many are looked at, evenly spread.
@@ -59,8 +59,8 @@ def match_timbre(
         samples: ``(S,)`` to be filtered.
         like: ``(S',)`` speech to be like, some seconds of it.
         rate_hz: sampling rate of both.
-        passes: how many times all this is done, each moving a band by its share of
-            :data:`LIMIT_DB`.
+        passes: how many times all this is done, each moving a band by
+            :data:`PASS_LIMIT_DB` at most.
 
     Returns:
         ``(S,)`` float32, not delayed. Where either is silent or not finite, or they have no band in
@@ -98,7 +98,7 @@ def _filtered(samples: np.ndarray, other: "_Heard", rate_hz: int, window: int) -
         for band in further_db.T:
             band[:] = np.convolve(band, _FADE)[reach:-reach]
         gains_db = kinds.overall_db + further_db
-        gains_db = np.clip(gains_db, -LIMIT_DB / PASSES, LIMIT_DB / PASSES) @ to_bins
+        gains_db = np.clip(gains_db, -PASS_LIMIT_DB, PASS_LIMIT_DB) @ to_bins
         gains = (10.0 ** (gains_db / 20.0)).astype(np.float32)
         filtered = (spectra * gains)[start - first : stop - first]
         # Four windows, each weighed twice, overlap everywhere: together they weigh 1.5.

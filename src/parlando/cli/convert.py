@@ -25,14 +25,14 @@ class Options:
     """Leave these attributes of the source out: ``detail`` holds some of its voice. Without a word
     after it, nothing is."""
     strength: float = STRENGTH
-    """How far from the source's voice to go, 0 to 4: 1 is as far as the prompt's, more exaggerates
-    the difference, and costs clearness."""
+    """How far each round goes from the voice that it hears, 0 to 4: 1 is as far as the prompt's,
+    more exaggerates the difference, and costs clearness."""
     rounds: int = ROUNDS
     """Convert it so many times, 1 to 8, each time what came out before: nearer to the prompt's
     voice, and less clear."""
     approach: float = APPROACH
-    """Before the first time move the source's pitch and formants towards the prompt's: 0 leaves
-    them, at 1 its pitch gets there if it is not too far."""
+    """Before the first round move the source's pitch and formants by the ratio of the prompt's
+    pitch to its own, to this power, 0 to 1, and by a quarter at most; 0 leaves them."""
     match_timbre: bool = True
     """Filter the result so that each kind of sound has the spectrum that it has in the prompt."""
     system: str = "facodec-small"
@@ -60,18 +60,18 @@ def run(options: Options) -> None:
     converter = load_converter(
         options.system,
         options.device,
-        options.without,
-        options.strength,
-        options.match_timbre,
-        options.rounds,
-        options.approach,
+        without=options.without,
+        strength=options.strength,
+        match_timbre=options.match_timbre,
+        rounds=options.rounds,
+        approach=options.approach,
     )
     console = Console(stderr=True)
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("converting", total=None, visible=False)
 
         def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, visible=total > 1)
+            bar.update(task, completed=done, total=total, visible=total > options.rounds)
 
         made = converter.convert(source, voice, progress=show)
     made.save(options.out)

@@ -34,7 +34,7 @@ class Conversion:
 
     The target's voice is the prompt, the source's is the recording that was converted: both as the
     converter heard them. Beside an output stand, for people, other recordings of the target (the
-    ceiling: what a perfect conversion would be) and, for chance, the source through the same
+    ceiling: what a perfect conversion would be) and, for chance, the source once through the same
     converter in its own voice (the floor: its codec, and no conversion). Compared with those other
     recordings in the prompt's place, an output gains nothing from what is the prompt's room or
     microphone; the ceiling is then the prompt. The same resynthesis is measured by its phone

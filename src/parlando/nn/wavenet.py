@@ -1,7 +1,7 @@
 """WaveNet with cross-attention and FiLM, the diffusion network of NaturalSpeech 2."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 import torch
@@ -117,22 +117,23 @@ class WaveNet(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    def tell(self, condition: Tensor) -> tuple[Tensor, ...]:
-        """Project a condition for each block, once for many times.
+    def tell(self, condition: Tensor) -> Iterator[Tensor]:
+        """Project a condition for each block, when it is asked for; keep it for many times.
 
         Args:
             condition: ``(B, T, D)``.
 
-        Returns:
+        Yields:
             ``(B, T, 2D)`` for each block.
         """
-        return tuple(cast(WaveNetBlock, block).condition(condition) for block in self.blocks)
+        for block in self.blocks:
+            yield cast(WaveNetBlock, block).condition(condition)
 
     def forward(
         self,
         x: Tensor,
         time: Tensor,
-        told: Sequence[Tensor],
+        told: Iterable[Tensor],
         summary: Tensor | None,
         mask: Tensor,
         summary_mask: Tensor | None = None,

@@ -35,11 +35,12 @@ class ConvertOptions(CommonOptions):
     without: tuple[Literal["prosody", "detail"], ...] = WITHOUT
     """Attributes of the source to leave out; without a word after it, none."""
     strength: float = STRENGTH
-    """How far from the source's voice to go; 1 is as far as the prompt's."""
+    """How far each round goes from the voice that it hears; 1 is as far as the prompt's."""
     rounds: int = ROUNDS
     """How many times to convert, each time what came out before."""
     approach: float = APPROACH
-    """How far to move the source's pitch and formants towards the prompt's at first, 0 to 1."""
+    """Power of the ratio of the prompt's pitch to the source's by which the source's pitch and
+    formants are moved at first, 0 to 1."""
     match_timbre: bool = True
     """Give each kind of sound the spectrum that it has in the prompt."""
     pairs: Annotated[int, tyro.conf.arg(metavar="N")] = PAIRS
@@ -104,33 +105,34 @@ def run_convert(options: ConvertOptions) -> int:
 def _converter(
     place: str, options: ConvertOptions
 ) -> tuple[ConversionMaker, tuple[str, ...], dict[str, Any]]:
-    """Return what converts, how, and the same as a judge of what it loses without converting.
+    """Return what converts, how, and the same, in one round, as a judge of what its codec loses.
 
     It is loaded once, so that what is wrong with it is told before anything is converted.
     """
     from parlando.registry import converting_codec, load_converter, release_folder
 
-    how = (
-        options.without,
-        options.strength,
-        options.match_timbre,
-        options.rounds,
-        options.approach,
+    once = partial(
+        load_converter,
+        place,
+        options.device,
+        without=options.without,
+        strength=options.strength,
+        match_timbre=options.match_timbre,
+        rounds=1,
+        approach=0.0,
     )
-    load = partial(load_converter, place, options.device, *how)
+    load = partial(once, rounds=options.rounds, approach=options.approach)
     name = load().name
     folder = converting_codec(release_folder(place))
     kept = f"without={options.without} match_timbre={options.match_timbre}"
-    fingerprint = (
-        f"{digest_folder(folder)} {kept} strength={options.strength:g} "
-        f"rounds={options.rounds} approach={options.approach:g}"
-    )
+    alike = f"{digest_folder(folder)} {kept} strength={options.strength:g}"
+    fingerprint = f"{alike} rounds={options.rounds} approach={options.approach:g}"
     maker = ConversionMaker(load, name=name, fingerprint=fingerprint)
     left_out = ", ".join(options.without) or "nothing"
     matched = "" if options.match_timbre else "not "
     remark = (
         f"converted without {left_out} of the source, at strength {options.strength:g}, "
-        f"{matched}matched to the timbre of the prompt, in {options.rounds} rounds, approached "
-        f"by {options.approach:g}"
+        f"{matched}matched to the timbre of the prompt; rounds: {options.rounds}; its pitch and "
+        f"formants moved by the ratio of pitches to the power of {options.approach:g} at first"
     )
-    return maker, (remark,), {"converter": load, "converter_fingerprint": fingerprint}
+    return maker, (remark,), {"converter": once, "converter_fingerprint": alike}

@@ -105,8 +105,8 @@ class FACodecObjectiveConfig:
     exchange_share: float = 0.5
     """Share of the items that are also decoded so, without detail."""
     exchange_strength: float = 1.0
-    """The timbre goes up to so many times as far as the other item's lies, as when a voice is
-    converted with that strength; 1 goes no farther."""
+    """The timbre goes up to so many times as far as the other item's lies, for conversions of that
+    strength; 1 goes no farther."""
     reconstruct_detail_only: bool = False
     """The distance to the waveform trains detail alone, as in the published code."""
     mel_weight: float = 10.0

@@ -15,15 +15,15 @@ from parlando.contracts import ConfigError
 class FACodecConverter:
     """A factorized codec as a ``Converter``; a voice is its timbre vector.
 
-    Pitch needs no shift: prosody is relative to the speaker's own, its height belongs to timbre.
+    Prosody is relative to the speaker's own pitch; its height belongs to timbre.
 
     Args:
         codec: the codec.
         name: for messages and metadata.
         without: attributes of the source to leave out, such as ``detail``, which may still hold
             some of the source's voice.
-        strength: how far from the source's timbre to go: 0 stays there, 1 is the prompt's, more
-            exaggerates what tells the two apart (not in the paper).
+        strength: how far from the timbre of what it hears to go: 0 stays there, 1 is the prompt's,
+            more exaggerates what tells the two apart (not in the paper).
 
     Raises:
         ConfigError: there is no such attribute, content would be left out, or the strength is not 0

@@ -5,7 +5,7 @@ the diffusion process: :meth:`NaturalSpeech2.denoise` is one network evaluation.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -312,15 +312,16 @@ class NaturalSpeech2(nn.Module):
             mel = mel.masked_fill(dropped[:, None, None], 0.0)
         return replace(prompt, summary=summary, vector=vector, mel=mel)
 
-    def tell(self, condition: Tensor, prompt: PromptStates) -> tuple[Tensor, ...]:
-        """Project what the diffusion network is told of every frame, once for all its evaluations.
+    def tell(self, condition: Tensor, prompt: PromptStates) -> Iterator[Tensor]:
+        """Project what the diffusion network is told of every frame at every evaluation.
 
         Args:
             condition: ``(B, T, D)`` from :meth:`condition`.
             prompt: the encoded prompt, with the mel where the model predicts one.
 
         Returns:
-            a tensor for each block of the network.
+            a tensor for each block of the network, made when it is asked for: keep them for several
+            evaluations.
 
         Raises:
             ConfigError: the model predicts a mel, and the prompt has none.
@@ -335,7 +336,7 @@ class NaturalSpeech2(nn.Module):
         self,
         z_t: Tensor,
         t: Tensor,
-        told: Sequence[Tensor],
+        told: Iterable[Tensor],
         prompt: PromptStates,
         mask: Tensor,
         mean_scale: Tensor,

@@ -185,13 +185,13 @@ class _Denoiser:
 
     @cached_property
     def _prompted(self) -> tuple[PromptStates, tuple[Tensor, ...]]:
-        return self.states, self.model.tell(self.condition, self.states)
+        return self.states, tuple(self.model.tell(self.condition, self.states))
 
     @cached_property
     def _unprompted(self) -> tuple[PromptStates, tuple[Tensor, ...]]:
         every = torch.ones(len(self.mask), dtype=torch.bool, device=self.mask.device)
         states = self.model.drop_prompt(self.states, every)
-        return states, self.model.tell(self.condition, states)
+        return states, tuple(self.model.tell(self.condition, states))
 
     def _evaluate(
         self, z_t: Tensor, t: Tensor, states: PromptStates, told: tuple[Tensor, ...]
