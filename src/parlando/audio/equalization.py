@@ -93,12 +93,12 @@ def _filtered(samples: np.ndarray, other: "_Heard", rate_hz: int, window: int) -
         first, stop = max(0, start - reach), min(start + _BLOCK_FRAMES, len(frames))
         spectra = np.fft.rfft(frames[first : stop + reach] * _hann(window))
         power = np.abs(spectra) ** 2
-        further_db = kinds.further_db(power @ to_bands)
+        further_db = kinds.further_db(_product(power, to_bands))
         further_db[_energy(power) < own.quietest] = 0.0
         for band in further_db.T:
             band[:] = np.convolve(band, _FADE)[reach:-reach]
         gains_db = kinds.overall_db + further_db
-        gains_db = np.clip(gains_db, -PASS_LIMIT_DB, PASS_LIMIT_DB) @ to_bins
+        gains_db = _product(np.clip(gains_db, -PASS_LIMIT_DB, PASS_LIMIT_DB), to_bins)
         gains = (10.0 ** (gains_db / 20.0)).astype(np.float32)
         filtered = (spectra * gains)[start - first : stop - first]
         # Four windows, each weighed twice, overlap everywhere: together they weigh 1.5.
@@ -142,7 +142,7 @@ class _Heard:
         energy = _energy(power)
         quietest = _ACTIVE * float(energy.max())
         active = power[energy >= quietest]
-        powers = active @ _grid(rate_hz, window)[0].T
+        powers = _product(active, _grid(rate_hz, window)[0].T)
         return cls(powers, _decibel(powers.mean(0)), quietest)
 
 
@@ -172,7 +172,8 @@ class _Kinds:
             heard = min(mine.sum(), theirs.sum())
             if heard > 0.0:
                 # Means of levels: a frame between two kinds would rule a mean of powers.
-                mean_db = theirs @ levels_db[1] / theirs.sum() - mine @ levels_db[0] / mine.sum()
+                mean_db = _product(theirs, levels_db[1]) / theirs.sum()
+                mean_db = mean_db - _product(mine, levels_db[0]) / mine.sum()
                 gains_db[kind] = heard / (heard + _DOUBT_FRAMES) * (mean_db - overall_db)
         # The shape only: a prompt's hisses may be louder for what it says. Nor does speech become
         # much louder than its pauses, which no kind is in.
@@ -184,28 +185,42 @@ class _Kinds:
 
     def further_db(self, powers: np.ndarray) -> np.ndarray:
         """Tell by how much more than on average frames ``(T, H)`` are to be raised."""
-        return _shares(_decibel(powers) - self.average_db, self.centres) @ self.gains_db
+        shares = _shares(_decibel(powers) - self.average_db, self.centres)
+        return _product(shares, self.gains_db)
 
 
 def _centres(shapes: np.ndarray) -> np.ndarray:
     """Find ``(KINDS, H)`` typical shapes among ``(A, H)``, fewer where there are fewer."""
     kinds = min(KINDS, len(shapes))
     # Begin with equal parts along the direction in which they differ most.
-    along = shapes @ np.linalg.eigh(np.cov(shapes.T).reshape(shapes.shape[1], -1))[1][:, -1]
+    centred = shapes - shapes.mean(0)
+    directions = torch.linalg.eigh(torch.from_numpy(_product(centred.T, centred)))[1]
+    along = _product(shapes, directions[:, -1].numpy())
     part = np.argsort(np.argsort(along)) * kinds // len(along)
     centres = np.stack([shapes[part == kind].mean(0) for kind in range(kinds)])
     for _ in range(_ROUNDS):
         shares = _shares(shapes, centres)
-        centres = shares.T @ shapes / np.maximum(shares.sum(0), _FLOOR)[:, None]
+        centres = _product(shares.T, shapes) / np.maximum(shares.sum(0), _FLOOR)[:, None]
     return centres
 
 
 def _shares(shapes: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Tell how likely ``(A, H)`` shapes are of each kind: ``(A, K)``, 1 in all."""
     # Squared distances, less what is the same for all kinds.
-    distances = (np.square(centres).sum(1) - 2.0 * shapes @ centres.T) / shapes.shape[1]
+    distances = (np.square(centres).sum(1) - 2.0 * _product(shapes, centres.T)) / shapes.shape[1]
     likely = np.exp((distances.min(1, keepdims=True) - distances) / _SHARPNESS_DB2)
     return likely / likely.sum(1, keepdims=True)
+
+
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Multiply matrices by the threads of torch.
+
+    Those of numpy go on looking for work for a while, on the cores that a network needs next:
+    the first sound of a text came a third later.
+    """
+    kind = np.result_type(left, right)
+    both = (torch.from_numpy(np.ascontiguousarray(each, dtype=kind)) for each in (left, right))
+    return np.asarray(torch.matmul(*both))
 
 
 def _energy(power: np.ndarray) -> np.ndarray:
