@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from parlando.audio import waveform
+from parlando.audio.pauses import quiet_pauses
 from parlando.audio.pitch import f0
 from parlando.audio.seams import limit_peaks
 from parlando.audio.stretching import shift_voice
@@ -170,6 +171,8 @@ class VoiceConverter:
         with torch.inference_mode():
             heard = waveform.resample(prompt.samples, prompt.rate_hz, self.rate_hz)
             made = self._in_rounds(samples, heard, progress)
+        # A codec and a filter raise what is in pauses, such as hiss.
+        made = quiet_pauses(made, samples - samples.mean(), self.rate_hz)
         return Conversion(
             samples=limit_peaks(waveform.normalize_loudness(made, self.rate_hz, level_db)),
             rate_hz=self.rate_hz,
