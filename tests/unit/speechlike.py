@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from parlando.audio.pitch import f0
+
 
 def speechlike(seconds: float, rate_hz: int = 16_000, pitch_hz: float = 120.0) -> np.ndarray:
     """Four syllables a second, each with a dip of 30 dB after it; peaks near 0.4."""
@@ -16,3 +18,10 @@ def padded(samples: np.ndarray, before: float, after: float, rate_hz: int = 16_0
     noise = np.random.default_rng(0)
     ends = [3e-4 * noise.standard_normal(round(seconds * rate_hz)) for seconds in (before, after)]
     return np.concatenate([ends[0], samples, ends[1]]).astype(np.float32)
+
+
+def median_pitch(samples: np.ndarray) -> float:
+    """Measure the pitch, in hertz, of samples at 16 kHz that are voiced for the most part."""
+    hertz, voiced = f0(samples, 16_000, 200)
+    assert voiced.mean() > 0.5
+    return float(np.median(hertz[voiced]))

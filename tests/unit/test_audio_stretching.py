@@ -1,17 +1,10 @@
 import numpy as np
 import pytest
-from speechlike import speechlike
+from speechlike import median_pitch, speechlike
 
-from parlando.audio.pitch import f0
 from parlando.audio.stretching import shift_voice, stretch_time
 
 RATE = 16_000
-
-
-def median_pitch(samples):
-    hertz, voiced = f0(samples, RATE, 200)
-    assert voiced.mean() > 0.5
-    return float(np.median(hertz[voiced]))
 
 
 @pytest.mark.parametrize("ratio", [0.7, 0.95, 1.0, 1.05, 1.4])

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from speechlike import speechlike
+from speechlike import median_pitch, speechlike
 
-from parlando.audio.pitch import f0
 from parlando.data.augment import (
     Voice,
     change_voice,
@@ -12,12 +11,6 @@ from parlando.data.augment import (
 )
 
 RATE = 16_000
-
-
-def median_pitch(samples):
-    hertz, voiced = f0(samples, RATE, 200)
-    assert voiced.mean() > 0.5
-    return float(np.median(hertz[voiced]))
 
 
 def test_voices_belong_to_the_speaker_and_differ_audibly():
