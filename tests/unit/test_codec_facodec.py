@@ -215,7 +215,7 @@ def test_corpora_stay_valid_while_the_decoder_learns():
     codec = _codec()
     before = _fingerprint(codec)
     with torch.no_grad():
-        for part in (codec.decoder, codec.conditioning):
+        for part in (codec.decoder, codec.conditioning, codec.timbre_extractor):
             next(part.parameters()).add_(1.0)
             assert _fingerprint(codec) == before
         next(codec.encoder.parameters()).add_(1.0)

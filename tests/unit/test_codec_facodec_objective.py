@@ -269,6 +269,21 @@ def test_late_stages_leave_what_they_freeze_valid(stage):
     assert moved & detail == (detail if stage == "detail" else set())
 
 
+@pytest.mark.parametrize("stage", STAGES[2:])
+def test_timbre_may_learn_on_while_the_codes_stay(stage):
+    trained, batch = objective(stage, detail_dropout=0.0, timbre_learns_on=True), labelled()
+    before = {k: v.clone() for k, v in trained.codec.state_dict().items()}
+    codes = trained.codec.encode(batch["waveform"])
+    optimizer = torch.optim.SGD(trained.parameters_of("generator"), lr=0.1)
+    sum(trained("generator", batch, 0, None).losses.values()).backward()
+    optimizer.step()
+    moved = {k for k, v in trained.codec.state_dict().items() if not torch.equal(v, before[k])}
+    expected = {"decoder", "conditioning", "timbre_extractor"}
+    assert {name.split(".")[0] for name in moved} - {"quantizers"} == expected
+    if stage == "decoder":
+        assert torch.equal(trained.codec.encode(batch["waveform"]), codes)
+
+
 def test_detail_learns_by_what_the_reconstruction_lacks():
     trained = objective("detail", detail_dropout=0.0)
     assert set(trained("generator", labelled(), 0, None).losses) == {"mel", "complex", "commitment"}

@@ -86,12 +86,12 @@ def run(options: Options) -> None:
 def _fingerprint(model: Any) -> str:
     """Digest a model's weights, so that other weights annotate the corpus anew.
 
-    A codec's decoder, and what tells it the timbre, do not count: they may be trained on while the
-    codes stay what they are.
+    A codec's decoder, its timbre and what tells it the timbre do not count: they may be trained on
+    while the codes stay what they are.
     """
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
-        if name.startswith(("decoder.", "conditioning.")):
+        if name.startswith(("decoder.", "conditioning.", "timbre_extractor.")):
             continue
         digest.update(name.encode())
         digest.update(tensor.detach().float().cpu().numpy().tobytes())

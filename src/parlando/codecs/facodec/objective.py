@@ -45,7 +45,7 @@ class FACodecObjective(nn.Module):
 
     Args:
         codec: what is trained; the stage ``decoder`` freezes all of it but the decoder, the stage
-            ``detail`` all but that and the quantizer of detail.
+            ``detail`` all but that and the quantizer of detail; in both, timbre may learn on.
         config: stage and weights.
         phones: number of phone classes.
         speakers: number of speakers.
@@ -243,7 +243,7 @@ class FACodecObjective(nn.Module):
 
     def _generate(self, batch: Mapping[str, Any], step: int, listens: bool) -> PhaseResult:
         waveform, config = self._whole_frames(batch["waveform"]), self.config
-        with torch.set_grad_enabled(config.stage != "decoder"):
+        with torch.set_grad_enabled(config.stage != "decoder" or config.timbre_learns_on):
             factors, timbre = self._encode(waveform, batch)
         disguised = batch.get("disguised")
         produced = self.codec.decode(self._decoded_latent(factors, disguised), timbre).float()
@@ -331,7 +331,7 @@ class FACodecObjective(nn.Module):
             codec.encoder,
             codec.prosody_encoder,
             *(codec.quantizer(name) for name in ATTRIBUTES if name not in learning),
-            codec.timbre_extractor,
+            None if self.config.timbre_learns_on else codec.timbre_extractor,
             codec.pitch_head,
             self.readers,
         )
