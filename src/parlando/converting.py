@@ -115,8 +115,8 @@ class VoiceConverter:
         Raises:
             ConfigError: There is no round or more than 8, or the approach is not 0 to 1.
         """
-        if not 1 <= rounds <= 8:
-            raise ConfigError(f"rounds is {rounds}; give 1 to 8")
+        if not isinstance(rounds, int) or not 1 <= rounds <= 8:
+            raise ConfigError(f"rounds is {rounds}; give 1 to 8, a whole number")
         if not 0.0 <= approach <= 1.0:
             raise ConfigError(f"approach is {approach}; give 0 to 1, 0 leaves the source as it is")
         self.converter = converter

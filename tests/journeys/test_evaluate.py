@@ -173,6 +173,12 @@ def test_conversions_are_judged_and_so_are_files(speakers, factorized, tmp_path,
             load(audio_path(made, row.trial.id, part)).samples for part in ("output", "reference")
         )
         assert len(sound) == len(source)
+    # Converted otherwise, nothing that is there already is taken for the same.
+    place = audio_path(made, report.rows[0].trial.id, "output")
+    before = load(place).samples
+    assert evaluate("convert", "--system", factorized, *words, "--rounds", 1, "-o", made) == 0
+    assert "rounds: 1;" in " ".join(read_report(made).remarks)
+    assert not np.array_equal(load(place).samples, before)
     # The recordings that were to be converted, given as if they were conversions.
     spoken = tmp_path / "spoken"
     spoken.mkdir()

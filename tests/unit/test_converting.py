@@ -254,6 +254,7 @@ def test_a_converter_that_falls_silent_is_told_of():
     [
         ({"rounds": 0}, "give 1 to 8"),
         ({"rounds": 9}, "give 1 to 8"),
+        ({"rounds": 2.0}, "a whole number"),
         ({"approach": -0.1}, "give 0 to 1"),
         ({"approach": 1.5}, "give 0 to 1"),
         ({"approach": float("nan")}, "give 0 to 1"),
