@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,10 +114,11 @@ class VoiceConverter:
                 them. They stay where in less than 5 % of either sound a pitch is found.
 
         Raises:
-            ConfigError: There is no round or more than 8, or the approach is not 0 to 1.
+            ConfigError: ``rounds`` is no whole number from 1 to 8, or the approach is not 0 to 1.
         """
-        if not isinstance(rounds, int) or not 1 <= rounds <= 8:
-            raise ConfigError(f"rounds is {rounds}; give 1 to 8, a whole number")
+        whole = isinstance(rounds, Integral) and not isinstance(rounds, bool)
+        if not whole or not 1 <= rounds <= 8:
+            raise ConfigError(f"rounds is {rounds!r}; give 1 to 8, a whole number")
         if not 0.0 <= approach <= 1.0:
             raise ConfigError(f"approach is {approach}; give 0 to 1, 0 leaves the source as it is")
         self.converter = converter

@@ -254,7 +254,8 @@ def test_a_converter_that_falls_silent_is_told_of():
     [
         ({"rounds": 0}, "give 1 to 8"),
         ({"rounds": 9}, "give 1 to 8"),
-        ({"rounds": 2.0}, "a whole number"),
+        ({"rounds": 2.0}, "rounds is 2.0; .*a whole number"),
+        ({"rounds": True}, "rounds is True"),
         ({"approach": -0.1}, "give 0 to 1"),
         ({"approach": 1.5}, "give 0 to 1"),
         ({"approach": float("nan")}, "give 0 to 1"),

@@ -84,8 +84,8 @@ class FACodecObjectiveConfig:
     """``autoencoder``: noise for quantizers; ``joint``: all; ``detail``: its quantizer and the
     decoder, ``decoder``: that alone, while the rest is frozen."""
     timbre_learns_on: bool = False
-    """In the stages ``detail`` and ``decoder`` the timbre extractor trains too: codes do not depend
-    on it, so what speaks them stays valid."""
+    """In the stages ``detail`` and ``decoder`` the timbre extractor trains too, as it does in the
+    others: no code depends on it, so it makes none invalid."""
     level_bits: float = 9.0
     """Bits of a frame that each level carries through the noise: a little less than its codes."""
     supervision: bool = True
